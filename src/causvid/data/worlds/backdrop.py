@@ -19,7 +19,7 @@ HORIZON = 0.7
 SKIES = {  # top, horizon, light on the ground
     "day": ((0.16, 0.44, 0.88), (0.58, 0.80, 0.97), (1.0, 1.0, 1.0)),
     "sunset": ((0.46, 0.16, 0.42), (1.0, 0.58, 0.24), (1.0, 0.80, 0.70)),
-    "night": ((0.02, 0.03, 0.13), (0.11, 0.12, 0.32), (0.36, 0.38, 0.52)),
+    "night": ((0.02, 0.03, 0.13), (0.11, 0.12, 0.32), (0.46, 0.50, 0.64)),
     "cloudy": ((0.36, 0.39, 0.44), (0.62, 0.64, 0.67), (0.82, 0.83, 0.85)),
 }
 GROUNDS = {
@@ -61,7 +61,9 @@ def _relief(ground: str, x: ndarray, depth: ndarray) -> tuple[ndarray, ndarray]:
         tuft = np.abs((8 * x) % 1 - 0.5)
         return 0.09 * tuft - 0.03, 0.92 + 0.25 * (np.abs((8 * x + 3 * depth) % 1 - 0.5) - 0.25) - 0.6 * depth
     if ground == "sand":
-        return 0.02 * np.sin(turn * (x + 0.1)), 1 + 0.08 * np.sin(turn * (9 * depth + 0.7 * np.sin(turn * x))) - 0.3 * depth
+        return 0.02 * np.sin(turn * (x + 0.1)), 1 + 0.08 * np.sin(
+            turn * (9 * depth + 0.7 * np.sin(turn * x))
+        ) - 0.3 * depth
     if ground == "water":
         return flat, 1 + 0.22 * np.sin(turn * (11 * depth + 0.25 * np.sin(turn * 3 * x)))
     return -0.035 * np.abs(np.sin(np.pi * (2 * x + 0.3))), 1 - 0.35 * depth + flat

@@ -71,7 +71,9 @@ def heart(xp: Any, x: Array, y: Array) -> Array:
 SHAPES = {"ball": ball, "box": box, "triangle": triangle, "star": star, "ring": ring, "heart": heart}
 
 
-def paint(xp: Any, kind: str, path: dict[str, Array], x: Array, y: Array, *, pixel: float) -> tuple[Array, Array]:
+def paint(
+    xp: Any, kind: str, path: dict[str, Array], x: Array, y: Array, *, pixel: float
+) -> tuple[Array, Array]:
     """How much of each pixel the object covers, and how much of it is its colour rather than its outline."""
     x, y = local(xp, x, y, path)
     scale = path["radius"][..., None, None] / pixel
@@ -103,4 +105,6 @@ def composite(xp: Any, back: Array, cover: Array, fill: Array, colour: Array) ->
         colour: of the object, [b, t, 3], 0 to 1.
     """
     line = 2 * INK * (cover - fill) - cover
-    return back * (1 - cover)[:, :, None] + line[:, :, None] + (2 * colour)[..., None, None] * fill[:, :, None]
+    return (
+        back * (1 - cover)[:, :, None] + line[:, :, None] + (2 * colour)[..., None, None] * fill[:, :, None]
+    )

@@ -55,11 +55,16 @@ def trajectories(
     def column(values: list[float]) -> Float[ndarray, "b 1"]:
         return np.array(values, dtype=np.float64)[:, None]
 
-    radius, period, phase = (column([getattr(s, name) for s in scenes]) for name in ("radius", "period", "phase"))
+    radius, period, phase = (
+        column([getattr(s, name) for s in scenes]) for name in ("radius", "period", "phase")
+    )
     across, down = (column([s.place[axis] for s in scenes]) for axis in (0, 1))
     turn = times(scenes, frames, start) / period + phase
     wave, quarter = np.sin(2 * np.pi * turn), np.cos(2 * np.pi * turn)
-    does = {name: column([s.motion == name for s in scenes]) for name in ("sweep", "bounce", "circle", "pulse", "rock")}
+    does = {
+        name: column([s.motion == name for s in scenes])
+        for name in ("sweep", "bounce", "circle", "pulse", "rock")
+    }
 
     margin = REACH * radius + MARGIN
     slow = TOP_SPEED * period / (2 * np.pi)

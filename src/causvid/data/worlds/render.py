@@ -94,7 +94,9 @@ def check_size(size: tuple[int, int]) -> None:
     """Refuse what the video VAE could not take or the motions do not fit into."""
     height, width = size
     if height % 8 or width % 8 or not 0 < height <= width:
-        raise UserError(f"size is {height}x{width}; height and width must be multiples of 8, height at most width.")
+        raise UserError(
+            f"size is {height}x{width}; height and width must be multiples of 8, height at most width."
+        )
 
 
 def _draw(
@@ -146,14 +148,18 @@ def _blend(fade: ndarray, ends: Sequence[Sequence[Any]]) -> ndarray:
 
 
 def _backdrop(put: Any, table: Any, ends: Sequence[tuple[dict, dict]], fade: ndarray) -> Any:
-    first, last = (np.array([backdrop_index(pair[end]["sky"], pair[end]["ground"]) for pair in ends]) for end in (0, 1))
+    first, last = (
+        np.array([backdrop_index(pair[end]["sky"], pair[end]["ground"]) for pair in ends]) for end in (0, 1)
+    )
     before = table[put(first)][:, None]
     if (first == last).all():
         return before
     return before + put(np.float32(fade))[..., None, None, None] * (table[put(last)][:, None] - before)
 
 
-def _shower(xp: Any, put: Any, name: str, scenes: Sequence[Scene], clock: ndarray, x: Any, y: Any, aspect: float) -> Any:
+def _shower(
+    xp: Any, put: Any, name: str, scenes: Sequence[Scene], clock: ndarray, x: Any, y: Any, aspect: float
+) -> Any:
     falls, wide, long, number, _ = SHOWERS[name]
     count = np.arange(round(number * aspect))
     turn = (clock / np.array([s.shower_period for s in scenes])[:, None])[..., None]
@@ -167,7 +173,15 @@ def _shower(xp: Any, put: Any, name: str, scenes: Sequence[Scene], clock: ndarra
     return draw.marks(xp, x, y, at, width=wide, length=long)
 
 
-def _path(put: Any, scenes: Sequence[Scene], frames: int, start: Sequence[int], aspect: float) -> dict[str, Any]:
+def _path(
+    put: Any, scenes: Sequence[Scene], frames: int, start: Sequence[int], aspect: float
+) -> dict[str, Any]:
     path = trajectories(scenes, frames, start=start, aspect=aspect)
-    parts = {"x": path.x, "y": path.y, "radius": path.radius, "cos": np.cos(path.rotation), "sin": np.sin(path.rotation)}
+    parts = {
+        "x": path.x,
+        "y": path.y,
+        "radius": path.radius,
+        "cos": np.cos(path.rotation),
+        "sin": np.sin(path.rotation),
+    }
     return {name: put(np.float32(part)) for name, part in parts.items()}
