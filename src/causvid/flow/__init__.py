@@ -1,0 +1,1 @@
+"""Schedules, chunks, solvers and losses: pure tensors, no state."""
