@@ -143,7 +143,7 @@ class Layer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         width, self.eps = config.width, config.eps
-        self.modulation = nn.Parameter(torch.randn(6, width) / math.sqrt(width))
+        self.modulation = nn.Parameter(torch.randn(1, 6, width) / math.sqrt(width))
         self.video = Attention(width, heads=config.heads, eps=config.eps)
         self.text_norm = nn.LayerNorm(width, eps=config.eps)
         self.text = Attention(width, heads=config.heads, eps=config.eps)
@@ -183,7 +183,7 @@ class VideoTransformer(nn.Module):
         self.time_in = MLP(config.frequency_width, width, width)
         self.time_modulation = nn.Linear(width, 6 * width)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
-        self.out_modulation = nn.Parameter(torch.randn(2, width) / math.sqrt(width))
+        self.out_modulation = nn.Parameter(torch.randn(1, 2, width) / math.sqrt(width))
         self.out = nn.Linear(width, config.latent_channels * math.prod(patch))
         self._recompute = False
         self._initialise()
