@@ -1,0 +1,53 @@
+"""What a model folder says about itself: sizes, layout, sampler, where it comes from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from causvid.errors import UserError
+from causvid.flow.chunks import ChunkLayout
+from causvid.flow.schedule import FlowSchedule
+from causvid.models.text import TinyTextConfig
+from causvid.models.vae import Geometry
+from causvid.models.vae_tiny import TinyVAEConfig
+from causvid.nn.transformer import TransformerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """The content of `model.toml`. Parts that a stage has not made yet are None."""
+
+    name: str
+    fps: int
+    size: tuple[int, int]
+    """Height and width in pixels it was trained at."""
+    vae: TinyVAEConfig | None = None
+    text: TinyTextConfig | None = None
+    transformer: TransformerConfig | None = None
+    schedule: FlowSchedule = field(default_factory=FlowSchedule)
+    layout: ChunkLayout | None = None
+    """How a causal model goes through time; None for a bidirectional one."""
+    clip_frames: int = 15
+    """Latent frames of the clips it was trained on."""
+    sigmas: tuple[float, ...] = ()
+    """The student's noise levels, in sampling order; empty for a many-step model."""
+    steps: int = 50
+    """Solver steps of a many-step model."""
+    guidance: float = 1.0
+    negative: str = ""
+    provenance: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """For each part, how it was trained."""
+
+    def __post_init__(self) -> None:
+        if any(not 0 < sigma <= 1 for sigma in self.sigmas) or list(self.sigmas) != sorted(self.sigmas)[::-1]:
+            raise UserError(f"sigmas are {self.sigmas}; they must fall from at most 1 to above 0.")
+
+    @property
+    def is_student(self) -> bool:
+        return self.layout is not None and bool(self.sigmas)
+
+    def with_provenance(self, part: str, facts: Mapping[str, Any]) -> "ModelSpec":
+        return replace(self, provenance={**self.provenance, part: dict(facts)})
+
+
+__all__ = ["Geometry", "ModelSpec"]

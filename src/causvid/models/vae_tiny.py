@@ -1,0 +1,213 @@
+"""A small causal video autoencoder: 4 frames of 8x8 pixels become one latent.
+
+Four frames are folded into channels at the door, so everything inside runs once per
+latent frame; pixel shuffles replace strided convolutions. Time is mixed by one extra
+tap in every block, which looks at the latent frame before. That makes the whole
+network causal and its streams exact: the memory of a stream is one frame per block.
+
+The first latent frame covers four pixel frames like every other (no image latent).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from causvid.models.vae import Geometry
+from causvid.nn.streaming import StreamMemory
+from causvid.types import Latents, Video
+
+Features = Float[Tensor, "b f c h w"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyVAEConfig:
+    latent_channels: int = 16
+    widths: tuple[int, int, int] = (64, 112, 144)
+    """Channels at 1/2, 1/4 and 1/8 of the pixels' resolution."""
+    encoder_blocks: tuple[int, int, int] = (0, 1, 1)
+    decoder_blocks: tuple[int, int, int] = (1, 2, 2)
+
+
+class FrameConv(nn.Conv2d):
+    """A 2-D convolution applied to every latent frame."""
+
+    def forward(self, x: Features) -> Features:
+        b = x.shape[0]
+        folded = rearrange(x, "b f c h w -> (b f) c h w").contiguous(memory_format=torch.channels_last)
+        return rearrange(super().forward(folded), "(b f) c h w -> b f c h w", b=b)
+
+
+class Block(nn.Module):
+    """A residual block that also looks at the latent frame before."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(width, 1, 1))
+        self.now = FrameConv(width, width, 3, padding=1)
+        self.before = FrameConv(width, width, 1, bias=False)
+        self.out = FrameConv(width, width, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: Features, memory: StreamMemory) -> Features:
+        power = x.float().square().mean(dim=2, keepdim=True)
+        normed = x * torch.rsqrt(power + 1e-6) * self.scale
+        past = memory.extend(self, normed, 1)[:, :-1]
+        return x + self.out(F.silu(self.now(normed) + self.before(past)))
+
+
+def space_to_depth(x: Features, factor: int) -> Features:
+    return rearrange(x, "b f c (h p) (w q) -> b f (c p q) h w", p=factor, q=factor)
+
+
+def depth_to_space(x: Features, factor: int) -> Features:
+    return rearrange(x, "b f (c p q) h w -> b f c (h p) (w q)", p=factor, q=factor)
+
+
+class TinyEncoder(nn.Module):
+    """Folded frames [b f 48 H/2 W/2] to raw latent means and log variances."""
+
+    def __init__(self, config: TinyVAEConfig) -> None:
+        super().__init__()
+        half, quarter, eighth = config.widths
+        blocks = config.encoder_blocks
+        self.enter = FrameConv(48, half, 3, padding=1)
+        self.at_half = nn.ModuleList(Block(half) for _ in range(blocks[0]))
+        self.down_1 = FrameConv(4 * half, quarter, 1)
+        self.at_quarter = nn.ModuleList(Block(quarter) for _ in range(blocks[1]))
+        self.down_2 = FrameConv(4 * quarter, eighth, 1)
+        self.at_eighth = nn.ModuleList(Block(eighth) for _ in range(blocks[2]))
+        self.leave = FrameConv(eighth, 2 * config.latent_channels, 3, padding=1)
+        # Start almost certain of the latents, or training begins by decoding noise.
+        nn.init.constant_(self.leave.bias[config.latent_channels :], -5.0)  # type: ignore[index]
+
+    def forward(self, x: Features, memory: StreamMemory) -> tuple[Features, Features]:
+        x = F.silu(self.enter(x))
+        for block in self.at_half:
+            x = block(x, memory)
+        x = self.down_1(space_to_depth(x, 2))
+        for block in self.at_quarter:
+            x = block(x, memory)
+        x = self.down_2(space_to_depth(x, 2))
+        for block in self.at_eighth:
+            x = block(x, memory)
+        mean, log_variance = self.leave(x).float().chunk(2, dim=2)
+        return mean, log_variance.clamp(-20, 10)
+
+
+class TinyDecoder(nn.Module):
+    """Raw latents to folded frames [b f 48 H/2 W/2]."""
+
+    def __init__(self, config: TinyVAEConfig) -> None:
+        super().__init__()
+        half, quarter, eighth = config.widths
+        blocks = config.decoder_blocks
+        self.enter = FrameConv(config.latent_channels, eighth, 3, padding=1)
+        self.at_eighth = nn.ModuleList(Block(eighth) for _ in range(blocks[2]))
+        self.up_1 = FrameConv(eighth, 4 * quarter, 1)
+        self.at_quarter = nn.ModuleList(Block(quarter) for _ in range(blocks[1]))
+        self.up_2 = FrameConv(quarter, 4 * half, 1)
+        self.at_half = nn.ModuleList(Block(half) for _ in range(blocks[0]))
+        self.leave = FrameConv(half, 48, 3, padding=1)
+
+    def forward(self, x: Features, memory: StreamMemory) -> Features:
+        x = self.enter(x)
+        for block in self.at_eighth:
+            x = block(x, memory)
+        x = depth_to_space(self.up_1(x), 2)
+        for block in self.at_quarter:
+            x = block(x, memory)
+        x = depth_to_space(self.up_2(x), 2)
+        for block in self.at_half:
+            x = block(x, memory)
+        return self.leave(F.silu(x)).float()
+
+
+class TinyVAE(nn.Module):
+    """The embedded model's autoencoder. Implements `causvid.models.vae.VideoVAE`."""
+
+    def __init__(self, config: TinyVAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.geometry = Geometry(
+            temporal_stride=4, spatial_stride=8, latent_channels=config.latent_channels, first_frames=4
+        )
+        self.encode_raw = TinyEncoder(config)
+        self.decode_raw = TinyDecoder(config)
+        self.latent_mean: Tensor
+        self.latent_std: Tensor
+        self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
+        self.register_buffer("latent_std", torch.ones(config.latent_channels))
+
+    def normalise(self, raw: Features) -> Latents:
+        return (raw - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
+
+    def denormalise(self, latents: Latents) -> Features:
+        return latents * self.latent_std[:, None, None] + self.latent_mean[:, None, None]
+
+    def encoder(self) -> "TinyEncoderStream":
+        return TinyEncoderStream(self)
+
+    def decoder(self) -> "TinyDecoderStream":
+        return TinyDecoderStream(self)
+
+    def encode(self, video: Video) -> Latents:
+        """Normalised latent means of a clip; frames that do not fill a group of four at the end are dropped."""
+        return self.encoder().push(video)
+
+    def decode(self, latents: Latents) -> Video:
+        """The clip of these latents, clamped to [-1, 1]."""
+        return self.decoder().push(latents)
+
+
+def fold(video: Video) -> Features:
+    """Four frames into the channels of one, at half resolution."""
+    return rearrange(video, "b (f p) c (h q) (w r) -> b f (p c q r) h w", p=4, q=2, r=2)
+
+
+def unfold(x: Features) -> Video:
+    """The inverse of `fold`."""
+    return rearrange(x, "b f (p c q r) h w -> b (f p) c (h q) (w r)", p=4, c=3, q=2, r=2)
+
+
+class TinyEncoderStream:
+    def __init__(self, vae: TinyVAE) -> None:
+        self.vae = vae
+        self.memory = StreamMemory()
+        self.rest: Tensor | None = None
+
+    def push(self, video: Video) -> Latents:
+        """The latents completed by these frames; up to three frames wait for the next push."""
+        self.vae.geometry.latent_size(*video.shape[-2:])
+        if self.rest is not None:
+            video = torch.cat([self.rest, video], dim=1)
+        whole = video.shape[1] // 4 * 4
+        self.rest = video[:, whole:] if whole < video.shape[1] else None
+        if whole == 0:
+            b, _, _, height, width = video.shape
+            return video.new_zeros(b, 0, self.vae.config.latent_channels, height // 8, width // 8)
+        mean, _ = self.vae.encode_raw(fold(video[:, :whole]), self.memory)
+        return self.vae.normalise(mean)
+
+    def copy(self) -> "TinyEncoderStream":
+        other = TinyEncoderStream(self.vae)
+        other.memory, other.rest = self.memory.copy(), self.rest
+        return other
+
+
+class TinyDecoderStream:
+    def __init__(self, vae: TinyVAE) -> None:
+        self.vae = vae
+        self.memory = StreamMemory()
+
+    def push(self, latents: Latents) -> Video:
+        """Four pixel frames for every latent frame, in [-1, 1]."""
+        return unfold(self.vae.decode_raw(self.vae.denormalise(latents), self.memory)).clamp(-1, 1)
+
+    def copy(self) -> "TinyDecoderStream":
+        other = TinyDecoderStream(self.vae)
+        other.memory = self.memory.copy()
+        return other

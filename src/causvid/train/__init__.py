@@ -1,0 +1,1 @@
+"""Training: one loop (`trainer`), one protocol (`stage`), one file per stage."""

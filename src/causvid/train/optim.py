@@ -1,0 +1,173 @@
+"""Optimisers, learning rates and averages of weights.
+
+Hidden matrices can be trained with Muon, which takes small models to the same loss
+in far fewer steps; everything else (embeddings, norms, biases, heads) with AdamW.
+
+Source: Muon, Jordan et al. 2024; the Newton-Schulz coefficients are theirs.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from causvid.errors import UserError
+from causvid.train.parallel import Ranks
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """How one role is trained."""
+
+    lr: float
+    """AdamW's learning rate."""
+    muon_lr: float | None = None
+    """Learning rate of the hidden matrices; without it they use AdamW too."""
+    adamw_names: tuple[str, ...] = ("embed", "modulation", "head", "enter", "leave")
+    """A parameter whose name contains one of these stays with AdamW."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    """Largest gradient norm."""
+    warmup_steps: int = 0
+    decay: Literal["constant", "cosine"] = "constant"
+    ema: float | None = None
+    """Decay of the running average of the weights; it is what gets exported. None: the weights themselves."""
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0 or (self.muon_lr is not None and self.muon_lr <= 0):
+            raise UserError("optimizer.lr and optimizer.muon_lr must be above 0.")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise UserError(f"optimizer.ema is {self.ema}; it must lie between 0 and 1 (0.99 is usual).")
+
+    def scale(self, step: int, steps: int) -> float:
+        """The share of the learning rate used at update `step` of `steps`."""
+        warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        if self.decay == "constant":
+            return warm
+        return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, steps)))))
+
+
+def orthogonalise(matrices: Tensor, rounds: int = 5) -> Tensor:
+    """The nearest semi-orthogonal matrices, roughly: five Newton-Schulz rounds on [n rows columns]."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrices.bfloat16()
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(rounds):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.mT if tall else x).to(matrices.dtype)
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, made orthogonal. Convolutions count as matrices [out, in * taps]."""
+
+    def __init__(self, params: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.95) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            same_shape: dict[tuple[int, ...], list[tuple[nn.Parameter, Tensor]]] = {}
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(p)
+                average = state["momentum"].lerp_(p.grad, 1 - group["momentum"])
+                update = p.grad.lerp(average, group["momentum"]).flatten(1)
+                same_shape.setdefault(tuple(update.shape), []).append((p, update))
+            for (rows, columns), members in same_shape.items():
+                updates = orthogonalise(torch.stack([update for _, update in members]))
+                rate = group["lr"] * max(1.0, rows / columns) ** 0.5
+                for (p, _), update in zip(members, updates, strict=True):
+                    p.add_(update.view_as(p), alpha=-rate)
+
+
+class RoleOptimizer:
+    """Backward, average over ranks, clip, step, average the weights: everything after a loss."""
+
+    def __init__(self, module: nn.Module, config: OptimizerConfig, *, steps: int, ranks: Ranks) -> None:
+        self.config, self.steps, self.ranks = config, steps, ranks
+        self.updates = 0
+        named = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        self.parameters = list(named.values())
+        muon = {n: p for n, p in named.items() if config.muon_lr is not None and self._is_hidden(n, p)}
+        rest = [p for name, p in named.items() if name not in muon]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(rest, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+        ]
+        if muon:
+            self.optimizers.append(Muon(muon.values(), lr=config.muon_lr or 0.0))
+        self._rates = [g["lr"] for o in self.optimizers for g in o.param_groups]
+        self.ema = Ema(module, config.ema) if config.ema is not None else None
+
+    def _is_hidden(self, name: str, p: nn.Parameter) -> bool:
+        matrix = p.ndim >= 2 and min(p.flatten(1).shape) >= 16
+        return matrix and not any(word in name for word in self.config.adamw_names)
+
+    def update(self, loss: Tensor) -> float:
+        """One training step on this loss; returns the gradient's norm before clipping."""
+        loss.backward()
+        self.ranks.average_gradients(self.parameters)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
+        if torch.isfinite(norm):
+            scale = self.config.scale(self.updates, self.steps)
+            groups = [g for o in self.optimizers for g in o.param_groups]
+            for group, rate in zip(groups, self._rates, strict=True):
+                group["lr"] = rate * scale
+            for optimizer in self.optimizers:
+                optimizer.step()
+            self.updates += 1
+            if self.ema is not None:
+                self.ema.update()
+        for p in self.parameters:
+            p.grad = None
+        return float(norm)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "updates": self.updates,
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "ema": None if self.ema is None else self.ema.average,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.updates = state["updates"]
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        if self.ema is not None:
+            for name, value in state["ema"].items():
+                self.ema.average[name].copy_(value)
+            self.ema.updates = self.updates
+
+
+class Ema:
+    """average <- decay * average + (1 - decay) * weights, with a shorter memory at the very start."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.module, self.decay, self.updates = module, decay, 0
+        self.average = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, p in self.module.named_parameters():
+            if name in self.average:
+                self.average[name].lerp_(p, 1 - decay)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the weights and their average; calling it twice changes nothing."""
+        for name, p in self.module.named_parameters():
+            if name in self.average:
+                held = p.detach().clone()
+                p.copy_(self.average[name])
+                self.average[name].copy_(held)

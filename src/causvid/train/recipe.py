@@ -1,0 +1,123 @@
+"""A recipe is a TOML file that becomes a stage and a run.
+
+    stage = "teacher"            which class trains
+    steps = 3000                 and the other keys of `LoopConfig`
+    [inputs]                     models it starts from: a run beside this one, a folder, or a known name
+    [optimizers.student]         one table per role
+    [teacher]                    the stage's own settings, in a table named like the stage
+    [smoke]                      what `--budget smoke` lays over all of this
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from causvid.config import build, merge, parse_overrides, read_toml
+from causvid.errors import UserError
+from causvid.models.bundle import EMBEDDED, Bundle, load_bundle
+from causvid.train import parallel
+from causvid.train.runs import Run
+from causvid.train.stage import Stage
+from causvid.train.trainer import LoopConfig, train
+
+BUDGETS = ("full", "smoke")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(LoopConfig):
+    """A resolved recipe; written to the run's `config.toml`."""
+
+    stage: str
+    inputs: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    """The stage's own table."""
+
+
+def recipes_folder() -> Path:
+    return Path(str(resources.files("causvid"))) / "recipes"
+
+
+def find_recipe(name: str) -> Path:
+    """A recipe file by path, or one of the package by name ("tiny/teacher").
+
+    Raises:
+        UserError: there is none; the known ones are listed.
+    """
+    for path in (Path(name), recipes_folder() / f"{name}.toml", recipes_folder() / name):
+        if path.is_file():
+            return path
+    known = sorted(str(p.relative_to(recipes_folder()).with_suffix("")) for p in recipes_folder().rglob("*.toml"))
+    raise UserError(f"no recipe {name!r}. Give a TOML file, or one of: {', '.join(known)}.")
+
+
+def read_recipe(path: Path, *, budget: str = "full", overrides: list[str] | None = None) -> dict[str, Any]:
+    """The tables of a recipe with its budget and the command line's overrides laid over them."""
+    if budget not in BUDGETS:
+        raise UserError(f"budget is {budget!r}; accepted: {', '.join(BUDGETS)}.")
+    table = read_toml(path)
+    smoke = table.pop("smoke", {})
+    if budget == "smoke":
+        table = merge(table, smoke)
+    return merge(table, parse_overrides(overrides or []))
+
+
+def resolve(table: Mapping[str, Any], where: str) -> tuple[Recipe, Any]:
+    """A recipe and its stage's configuration object, both checked."""
+    table = dict(table)
+    name = table.get("stage")
+    kinds = _stages()
+    if name not in kinds:
+        raise UserError(f"{where}: stage is {name!r}; accepted: {', '.join(kinds)}.")
+    settings = table.pop(name, {})
+    loop = {f.name for f in fields(Recipe)} - {"settings"}
+    for key in table:
+        if key not in loop:
+            raise UserError(f"{where}: unknown key {key!r}. Valid keys: {', '.join(sorted(loop))}, [{name}].")
+    config_class, _ = kinds[name]
+    stage_config = build(config_class, settings, f"{where} [{name}]")
+    return build(Recipe, {**table, "settings": settings}, where), stage_config
+
+
+def run_recipe(
+    name: str, *, out: Path, budget: str = "full", overrides: list[str] | None = None, device: str = "auto"
+) -> Path:
+    """Train a recipe to its end in the folder `out` and return its exported model folder.
+
+    Inputs that name a run are looked for beside `out`. A finished run returns at once.
+    """
+    path = find_recipe(name)
+    recipe, stage_config = resolve(read_recipe(path, budget=budget, overrides=overrides), path.name)
+    inputs = {key: load_bundle(_beside(out, value)) for key, value in recipe.inputs.items()}
+    ranks = parallel.start()
+    if recipe.ranks is not None and ranks.size not in (1, recipe.ranks):
+        raise UserError(f"{path.name} is written for {recipe.ranks} processes; this is a run of {ranks.size}.")
+    torch.manual_seed(recipe.seed)  # initial weights; every later number comes from a generator of its own
+    _, make = _stages()[recipe.stage]
+    stage = make(stage_config, inputs)
+    if not ranks.is_main:
+        ranks.wait()
+    run = Run(out, recipe)
+    if ranks.is_main:
+        ranks.wait()
+    if not (run.export / "model.toml").exists():
+        chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        train(stage, recipe, run, ranks=ranks, device=chosen, label=path.stem)
+    parallel.stop()
+    return run.export
+
+
+def _beside(out: Path, value: str) -> str | Path:
+    sibling = out.parent / value
+    if value not in EMBEDDED and (sibling / "config.toml").exists() and not (sibling / "export").exists():
+        raise UserError(f"the run {sibling} is not finished; run its recipe to the end first.")
+    return sibling if (sibling / "export").exists() else value
+
+
+def _stages() -> dict[str, tuple[type, Callable[[Any, dict[str, Bundle]], Stage]]]:
+    from causvid.train.autoencoder import Autoencoder, AutoencoderConfig
+
+    return {"autoencoder": (AutoencoderConfig, lambda config, inputs: Autoencoder(config))}

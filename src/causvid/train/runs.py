@@ -1,0 +1,153 @@
+"""A run is a folder.
+
+    config.toml       what was asked for, resolved
+    provenance.json   command, commit, versions, hardware
+    metrics.jsonl     one line per logged step and role
+    previews/         contact sheets
+    checkpoints/      step_000500.pt: everything needed to go on
+    export/           a model folder, once the last step is done
+
+To resume, run the same command again. If `config.toml` says something else than
+what is asked for now, nothing is trained and the differences are listed.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from causvid.config import plain, read_toml, to_toml
+from causvid.errors import UserError
+
+KEPT_CHECKPOINTS = 2
+
+
+def step_rng(seed: int, rank: int, step: int, device: str = "cpu") -> torch.Generator:
+    """The random source of one step on one rank: the same after a resume as without one."""
+    mixed = np.random.SeedSequence([seed, rank, step]).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(mixed))
+
+
+def provenance() -> dict[str, Any]:
+    """Where a result comes from: command, commit, versions, hardware. No paths, no names of people."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "command": " ".join(["causvid", *sys.argv[1:]]),
+        "commit": commit or "unknown",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "hardware": gpu or f"{os.cpu_count()} CPU cores",
+    }
+
+
+class Run:
+    """The folder of one training run."""
+
+    def __init__(self, folder: Path, config: Any) -> None:
+        """Open or continue the run in `folder`.
+
+        Raises:
+            UserError: the folder belongs to a run with another configuration.
+        """
+        self.folder = folder
+        self.checkpoints = folder / "checkpoints"
+        self.previews = folder / "previews"
+        self.export = folder / "export"
+        wanted = plain(config)
+        config_file = folder / "config.toml"
+        if config_file.exists():
+            differences = list(_differences(read_toml(config_file), wanted))
+            if differences:
+                raise UserError(
+                    f"{folder} holds a run with another configuration: {'; '.join(differences)}. "
+                    "Use another --out, or remove the folder."
+                )
+        for path in (self.checkpoints, self.previews):
+            path.mkdir(parents=True, exist_ok=True)
+        if not config_file.exists():
+            write_text(config_file, to_toml(config))
+            write_text(folder / "provenance.json", json.dumps(provenance(), indent=2) + "\n")
+
+    def seconds_so_far(self) -> float:
+        """Training time written down by earlier starts of this run."""
+        lines = self._lines()
+        return float(json.loads(lines[-1])["seconds"]) if lines else 0.0
+
+    def _lines(self) -> list[str]:
+        path = self.folder / "metrics.jsonl"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def forget_after(self, step: int) -> None:
+        """Drop metrics of steps that will be done again."""
+        kept = [line for line in self._lines() if json.loads(line)["step"] < step]
+        write_text(self.folder / "metrics.jsonl", "".join(line + "\n" for line in kept))
+
+    def record(self, step: int, seconds: float, metrics: Mapping[str, float]) -> None:
+        line = json.dumps({"step": step, "seconds": round(seconds, 2), **metrics})
+        with (self.folder / "metrics.jsonl").open("a") as file:
+            file.write(line + "\n")
+
+    def save(self, step: int, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint that appears whole or not at all, and drop the oldest ones."""
+        target = self.checkpoints / f"step_{step:06d}.pt"
+        part = target.with_suffix(".part")
+        torch.save({"step": step, **state}, part)
+        os.replace(part, target)
+        for old in sorted(self.checkpoints.glob("step_*.pt"))[:-KEPT_CHECKPOINTS]:
+            old.unlink()
+
+    def latest(self) -> dict[str, Any] | None:
+        """The newest checkpoint, or None at the very start."""
+        found = sorted(self.checkpoints.glob("step_*.pt"))
+        return torch.load(found[-1], map_location="cpu", weights_only=True) if found else None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    os.replace(part, path)
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += _differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key} is {a!r} there and {b!r} here")
+    return found
+
+
+class Meter:
+    """Means of metrics since the last time they were read."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self.began = time.monotonic()
+
+    def add(self, metrics: Mapping[str, float | Tensor]) -> None:
+        for name, value in metrics.items():
+            value = torch.as_tensor(value, dtype=torch.float32).detach().cpu()
+            self._sums[name] = self._sums.get(name, torch.zeros(())) + value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def read(self) -> dict[str, float]:
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        self._sums.clear()
+        self._counts.clear()
+        return means

@@ -1,0 +1,50 @@
+"""What a training stage is. The trainer knows nothing else about it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor, nn
+
+from causvid.models.bundle import Bundle
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A scalar to minimise and what to write down about it."""
+
+    value: Tensor
+    metrics: Mapping[str, float | Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Clips to look at, one row each."""
+
+    clips: UInt8[Tensor, "n t H W 3"]
+    labels: Sequence[str]
+
+
+class Stage(Protocol):
+    """One way of training. `trainable` has one optimiser per role; `frozen` is only moved to the device."""
+
+    trainable: Mapping[str, nn.Module]
+    frozen: Mapping[str, nn.Module]
+
+    def roles(self, step: int) -> Sequence[str]:
+        """Which roles are updated at this step, in this order."""
+        ...
+
+    def batch(self, step: int, rng: torch.Generator) -> Any:
+        """The data of this step: a function of the step and `rng`, so that resuming needs no position."""
+        ...
+
+    def loss(self, role: str, batch: Any, rng: torch.Generator) -> Loss: ...
+
+    def preview(self, rng: torch.Generator) -> Preview: ...
+
+    def export(self, provenance: Mapping[str, Any]) -> Bundle:
+        """The model as it stands, to be saved as a folder. Averages have been swapped in."""
+        ...
