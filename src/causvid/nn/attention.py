@@ -9,6 +9,7 @@ of many groups on a GPU.
 The module knows nothing about chunks, windows or caches.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
@@ -25,6 +26,8 @@ Backend = Literal["auto", "groups", "dense", "flex"]
 
 FLEX_BLOCK = 128
 """FlexAttention works on blocks of this many tokens; other lengths are padded."""
+PLAIN_UP_TO = 2**26
+"""Scores that may be held in memory at once."""
 FLEX_FROM_GROUPS = 32
 """From this many groups on, one FlexAttention kernel beats a call per group."""
 
@@ -87,7 +90,18 @@ def attention(q: Heads, k: Heads, v: Heads, *, plan: MaskPlan | None = None, bac
 
 def _sdpa(q: Heads, k: Heads, v: Heads, *, mask: Bool[Tensor, "..."] | None = None) -> Heads:
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    scores = math.prod(q.shape[:3]) * k.shape[2]
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and scores <= PLAIN_UP_TO:
+        return _plain(q, k, v, mask).transpose(1, 2)
     return scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
+
+
+def _plain(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """The formula itself. On CPUs in bfloat16 its forward and backward take a quarter of the fused kernel's time."""
+    scores = q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(-1) @ v
 
 
 def attention_where(q: Heads, k: Heads, v: Heads, *, mask: Bool[Tensor, "b l s"]) -> Heads:
