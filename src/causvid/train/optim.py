@@ -9,6 +9,7 @@ Source: Muon, Jordan et al. 2024; the Newton-Schulz coefficients are theirs.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import Any, Literal
 
 import torch
@@ -26,8 +27,11 @@ class OptimizerConfig:
     """AdamW's learning rate."""
     muon_lr: float | None = None
     """Learning rate of the hidden matrices; without it they use AdamW too."""
-    adamw_names: tuple[str, ...] = ("embed", "modulation", "head", "enter", "leave")
-    """A parameter whose name contains one of these stays with AdamW."""
+    adamw_names: tuple[str, ...] = (
+        *("*embed*", "*modulation*", "*_raw.enter.*", "*_raw.leave.*"),
+        *("patch_in.*", "text_in.*", "time_in.*", "out.*"),
+    )
+    """Parameters whose names match one of these patterns stay with AdamW: doors and tables, not hidden matrices."""
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.01
     clip: float = 1.0
@@ -110,7 +114,7 @@ class RoleOptimizer:
 
     def _is_hidden(self, name: str, p: nn.Parameter) -> bool:
         matrix = p.ndim >= 2 and min(p.flatten(1).shape) >= 16
-        return matrix and not any(word in name for word in self.config.adamw_names)
+        return matrix and not any(fnmatch(name, pattern) for pattern in self.config.adamw_names)
 
     def update(self, loss: Tensor) -> float:
         """One training step on this loss; returns the gradient's norm before clipping."""

@@ -20,7 +20,8 @@ from causvid.config import build, merge, parse_overrides, read_toml
 from causvid.errors import UserError
 from causvid.models.bundle import EMBEDDED, Bundle, load_bundle
 from causvid.train import parallel
-from causvid.train.runs import Run
+from causvid.train.encode import EncodeConfig, encode
+from causvid.train.runs import Run, keep_config
 from causvid.train.stage import Stage
 from causvid.train.trainer import LoopConfig, train
 
@@ -97,7 +98,7 @@ def run_recipe(
         raise UserError(f"{path.name} is written for {recipe.ranks} processes; this is a run of {ranks.size}.")
     torch.manual_seed(recipe.seed)  # initial weights; every later number comes from a generator of its own
     _, make = _stages()[recipe.stage]
-    stage = make(stage_config, inputs)
+    stage = make(stage_config, inputs, out.parent)
     if not ranks.is_main:
         ranks.wait()
     run = Run(out, recipe)
@@ -110,6 +111,21 @@ def run_recipe(
     return run.export
 
 
+def run_encode(name: str, *, out: Path, budget: str = "full", overrides: list[str] | None = None) -> Path:
+    """Encode the clips of a recipe into the folder `out`; what is there already is kept."""
+    path = find_recipe(name)
+    config = build(EncodeConfig, read_recipe(path, budget=budget, overrides=overrides), path.name)
+    vae = load_bundle(_beside(out, config.vae)).vae
+    if vae is None:
+        raise UserError(f"{path.name}: the model {config.vae!r} has no autoencoder.")
+    ranks = parallel.start()
+    if ranks.is_main:
+        keep_config(out / "encode.toml", config)
+    encode(config, vae, out, ranks=ranks)
+    parallel.stop()
+    return out
+
+
 def _beside(out: Path, value: str) -> str | Path:
     sibling = out.parent / value
     if value not in EMBEDDED and (sibling / "config.toml").exists() and not (sibling / "export").exists():
@@ -117,7 +133,13 @@ def _beside(out: Path, value: str) -> str | Path:
     return sibling if (sibling / "export").exists() else value
 
 
-def _stages() -> dict[str, tuple[type, Callable[[Any, dict[str, Bundle]], Stage]]]:
+def _stages() -> dict[str, tuple[type, Callable[[Any, dict[str, Bundle], Path], Stage]]]:
     from causvid.train.autoencoder import Autoencoder, AutoencoderConfig
+    from causvid.train.teacher import Teacher, TeacherConfig
+    from causvid.train.text import TextConfig, TextStage
 
-    return {"autoencoder": (AutoencoderConfig, lambda config, inputs: Autoencoder(config))}
+    return {
+        "autoencoder": (AutoencoderConfig, lambda config, inputs, folder: Autoencoder(config)),
+        "text": (TextConfig, lambda config, inputs, folder: TextStage(config)),
+        "teacher": (TeacherConfig, lambda config, inputs, folder: Teacher(config, inputs, folder=folder)),
+    }

@@ -65,19 +65,10 @@ class Run:
         self.checkpoints = folder / "checkpoints"
         self.previews = folder / "previews"
         self.export = folder / "export"
-        wanted = plain(config)
-        config_file = folder / "config.toml"
-        if config_file.exists():
-            differences = list(_differences(read_toml(config_file), wanted))
-            if differences:
-                raise UserError(
-                    f"{folder} holds a run with another configuration: {'; '.join(differences)}. "
-                    "Use another --out, or remove the folder."
-                )
+        keep_config(folder / "config.toml", config)
         for path in (self.checkpoints, self.previews):
             path.mkdir(parents=True, exist_ok=True)
-        if not config_file.exists():
-            write_text(config_file, to_toml(config))
+        if not (folder / "provenance.json").exists():
             write_text(folder / "provenance.json", json.dumps(provenance(), indent=2) + "\n")
 
     def seconds_so_far(self) -> float:
@@ -112,6 +103,24 @@ class Run:
         """The newest checkpoint, or None at the very start."""
         found = sorted(self.checkpoints.glob("step_*.pt"))
         return torch.load(found[-1], map_location="cpu", weights_only=True) if found else None
+
+
+def keep_config(path: Path, config: Any) -> None:
+    """Write down the configuration of a folder, or check that it is still the same.
+
+    Raises:
+        UserError: the folder was begun with another one; the differences are listed.
+    """
+    if path.exists():
+        differences = _differences(read_toml(path), plain(config))
+        if differences:
+            raise UserError(
+                f"{path.parent} was begun with another configuration: {'; '.join(differences)}. "
+                "Use another --out, or remove the folder."
+            )
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, to_toml(config))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,0 +1,111 @@
+"""Shards of encoded clips.
+
+    shard-00000.safetensors    latents [n f c h w] in float16, seeds [n]
+    index.jsonl                one line per finished shard, with its sha256
+
+A scene is a function of its seed, so captions and labels are not stored. A shard
+appears whole, then its line; running the same command again makes only what is
+missing. Reading is a slice of a file, so the readers hold no data.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from causvid.errors import UserError
+
+
+@dataclass(frozen=True)
+class Shard:
+    file: str
+    clips: int
+    sha256: str
+
+
+def write_shard(folder: Path, number: int, tensors: dict[str, Tensor], clips: int) -> None:
+    """Store one shard and then its line in the index."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"shard-{number:05d}.safetensors"
+    part = folder / f"{name}.part"
+    save_file(tensors, part)
+    digest = hashlib.sha256(part.read_bytes()).hexdigest()
+    os.replace(part, folder / name)
+    with (folder / "index.jsonl").open("a") as file:
+        file.write(json.dumps({"file": name, "clips": clips, "sha256": digest}) + "\n")
+
+
+def read_index(folder: Path) -> list[Shard]:
+    """The finished shards, in the order of their numbers.
+
+    Raises:
+        UserError: the folder has no index, or the index is damaged.
+    """
+    path = folder / "index.jsonl"
+    if not path.exists():
+        raise UserError(f"{folder} holds no encoded clips (no index.jsonl); run its encode recipe first.")
+    try:
+        shards = {line["file"]: Shard(**line) for line in map(json.loads, path.read_text().splitlines())}
+    except (json.JSONDecodeError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is damaged ({error}); remove it and encode again.") from error
+    return [shards[name] for name in sorted(shards)]
+
+
+def missing_shards(folder: Path, shards: int) -> list[int]:
+    """Numbers of the shards that are not there yet."""
+    done = {s.file for s in read_index(folder)} if (folder / "index.jsonl").exists() else set()
+    return [n for n in range(shards) if f"shard-{n:05d}.safetensors" not in done]
+
+
+class ShardReader:
+    """Clips by number, over all shards of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.shards = read_index(folder)
+        self.per_shard = self.shards[0].clips
+        self._files = [safe_open(folder / s.file, framework="pt") for s in self.shards]
+
+    def __len__(self) -> int:
+        return sum(s.clips for s in self.shards)
+
+    def slice(self, name: str, clip: int, span: slice = slice(None)) -> Float[Tensor, "f c h w"]:
+        """The latent frames `span` of a clip, as float32."""
+        shard, row = divmod(clip, self.per_shard)
+        return self._files[shard].get_slice(name)[row, span].float()
+
+    def seed(self, clip: int) -> int:
+        shard, row = divmod(clip, self.per_shard)
+        return int(self._files[shard].get_slice("seeds")[row : row + 1])
+
+
+def make_shards(
+    folder: Path,
+    *,
+    shards: int,
+    make: Callable[[int], tuple[dict[str, Tensor], int]],
+    mine: Callable[[int], bool],
+    after: Callable[[], None],
+) -> Sequence[int]:
+    """Make the missing shards that are this process's and return their numbers.
+
+    Args:
+        make: a shard's number to its tensors and its number of clips.
+        mine: whether a shard's number belongs to this process.
+        after: called behind every finished shard.
+    """
+    todo = [n for n in missing_shards(folder, shards) if mine(n)]
+    for number in todo:
+        with torch.no_grad():
+            tensors, clips = make(number)
+        write_shard(folder, number, tensors, clips)
+        after()
+    return todo

@@ -1,0 +1,150 @@
+"""The one chunk loop.
+
+    for each chunk:   x <- noise
+        for each sigma:  x0 <- denoiser(x);  x <- x0 noised to the next sigma
+        commit x0 at sigma 0: its keys become the past
+
+Command line, server, evaluation and the student's own training all come through
+here; training differs in which call runs under grad. Re-noising with *fresh* noise is
+the student's sampler; with the noise *predicted* from x it is Euler's method on the
+probability flow, and a whole clip without a layout is a single chunk without a past.
+
+Sources: CausVid, arXiv:2412.07772, algorithm 2; exit steps: Self-Forcing, arXiv:2506.08009.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from causvid.flow.chunks import ChunkLayout
+from causvid.flow.schedule import add_noise, noise_from_x0
+from causvid.models.denoiser import Denoiser
+from causvid.nn.cache import KVCache
+from causvid.nn.text import TextTokens
+from causvid.types import Latents
+
+Renoise = Literal["fresh", "predicted"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a chunk is generated from: the text, its guidance, and the past as seen under each."""
+
+    text: TextTokens
+    cache: KVCache | None = None
+    negative: TextTokens | None = None
+    guidance: float = 1.0
+    negative_cache: KVCache | None = None
+
+    def x0(self, denoiser: Denoiser, x_t: Latents, sigma: float) -> Latents:
+        level = torch.full(x_t.shape[:2], sigma, device=x_t.device)
+        past = {} if self.cache is None else {"cache": self.cache}
+        if self.negative is None or self.guidance == 1:
+            return denoiser(x_t, level, self.text, **past)
+        return denoiser.guided(
+            x_t, level, self.text, self.negative, self.guidance, negative_cache=self.negative_cache, **past
+        )
+
+    def reading(self, span: range) -> "Condition":
+        """The same for the latent frames of one chunk, where the prompt has parts."""
+        if self.text.parts is None:
+            return self
+        text = self.text.with_parts(self.text.parts[:, span.start : span.stop])
+        return Condition(text, self.cache, self.negative, self.guidance, self.negative_cache)
+
+
+def denoise_chunk(
+    denoiser: Denoiser,
+    noise: Latents,
+    condition: Condition,
+    sigmas: Sequence[float],
+    *,
+    rng: torch.Generator | None = None,
+    renoise: Renoise = "fresh",
+    grad_at: int | None = None,
+) -> Latents:
+    """Clean latents from noise, through the levels `sigmas`.
+
+    Args:
+        noise: the latents at the first level; for sigma 1 pure noise.
+        sigmas: falling noise levels, without a final 0.
+        rng: a CPU source of the fresh noise between levels, so that every device sees the same.
+        renoise: "fresh" for a few-step student, "predicted" for Euler's method.
+        grad_at: leave at this step: run it under grad, those before it without, and return its x0.
+            None runs every step in the caller's grad mode.
+    """
+    x = noise
+    last = len(sigmas) - 1 if grad_at is None else grad_at
+    for step in range(last):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and grad_at is None):
+            x0 = condition.x0(denoiser, x, sigmas[step])
+            level = torch.full(x.shape[:2], sigmas[step], device=x.device)
+            between = fresh_noise(x, rng) if renoise == "fresh" else noise_from_x0(x, x0, level)
+            x = add_noise(x0, between, torch.full_like(level, sigmas[step + 1]))
+    return condition.x0(denoiser, x, sigmas[last])
+
+
+def fresh_noise(like: Tensor, rng: torch.Generator | None) -> Tensor:
+    """Standard normal numbers drawn on the CPU, wherever `like` lives."""
+    return torch.randn(like.shape, generator=rng).to(like)
+
+
+@torch.no_grad()
+def commit_chunk(denoiser: Denoiser, x0: Latents, condition: Condition) -> None:
+    """Make a finished chunk part of the past: one pass at sigma 0 writes its clean keys."""
+    clean = torch.zeros(x0.shape[:2], device=x0.device)
+    both = ((condition.cache, condition.text), (condition.negative_cache, condition.negative))
+    for cache, text in both:
+        if cache is not None and text is not None:
+            denoiser(x0.detach(), clean, text, cache=cache)
+            cache.commit(x0.shape[1])
+
+
+def rollout(
+    denoiser: Denoiser,
+    noise: Latents,
+    text: TextTokens,
+    *,
+    layout: ChunkLayout | None,
+    sigmas: Sequence[float],
+    rng: torch.Generator | None = None,
+    renoise: Renoise = "fresh",
+    negative: TextTokens | None = None,
+    guidance: float = 1.0,
+    grad_at: int | None = None,
+) -> Latents:
+    """A clip, chunk by chunk through a cache; or all at once where there is no layout.
+
+    Args:
+        noise: standard normal, for the whole clip.
+        text: the prompt; its parts, if it has any, are numbered per latent frame of the clip.
+        layout: how the clip is cut. None: bidirectional, one chunk of everything.
+        sigmas, rng, renoise, grad_at: as in `denoise_chunk`.
+        negative, guidance: move away from this prompt; 1 is off.
+
+    Raises:
+        UserError: the clip does not end with a whole chunk.
+    """
+    if layout is None:
+        whole = Condition(text, negative=negative, guidance=guidance)
+        return denoise_chunk(denoiser, noise, whole, sigmas, rng=rng, renoise=renoise, grad_at=grad_at)
+    layers = denoiser.transformer.config.layers
+    guided = negative is not None and guidance != 1
+    condition = Condition(
+        text,
+        KVCache(layout, layers=layers),
+        negative,
+        guidance,
+        KVCache(layout, layers=layers) if guided else None,
+    )
+    finished = []
+    for span in layout.spans(noise.shape[1]):
+        mine = condition.reading(span)
+        part = noise[:, span.start : span.stop]
+        x0 = denoise_chunk(denoiser, part, mine, sigmas, rng=rng, renoise=renoise, grad_at=grad_at)
+        commit_chunk(denoiser, x0, mine)
+        finished.append(x0)
+    return torch.cat(finished, dim=1)

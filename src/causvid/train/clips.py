@@ -1,0 +1,103 @@
+"""Windows of encoded clips with their captions: what teacher and student read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from causvid.config import build, read_toml
+from causvid.data import worlds
+from causvid.data.latents import ShardReader
+from causvid.nn.text import TextTokens
+from causvid.models.text import TinyText
+from causvid.train.data import numpy_rng
+from causvid.train.encode import EncodeConfig
+from causvid.types import Latents
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Two texts per sample, and which of them each latent frame follows."""
+
+    first: Sequence[str]
+    second: Sequence[str]
+    """The same as the first where nothing changes."""
+    parts: Tensor
+    """[b f], 0 or 1."""
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def encode(self, text: TinyText, *, drop: Tensor | None = None) -> TextTokens:
+        """Both texts as one `TextTokens`; where `drop` is set, the empty prompt instead."""
+        keep = [True] * len(self) if drop is None else (~drop).tolist()
+        flat = [p if k else "" for pair in zip(self.first, self.second, keep, strict=True) for p, k in _spread(pair)]
+        both = text(flat)
+        tokens, lengths = both.tokens.unflatten(0, (len(self), 2)), both.lengths.unflatten(0, (len(self), 2))
+        return TextTokens(tokens, lengths, self.parts.to(tokens.device))
+
+
+def _spread(pair: tuple[str, str, bool]) -> Sequence[tuple[str, bool]]:
+    first, second, keep = pair
+    return ((first, keep), (second, keep))
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    latents: Latents
+    prompts: Prompts
+
+
+class EncodedClips:
+    """A folder that `causvid encode` made, read at random."""
+
+    def __init__(self, folder: Path) -> None:
+        self.reader = ShardReader(folder)
+        self.config = build(EncodeConfig, read_toml(folder / "encode.toml"), "encode.toml")
+
+    def batch(self, count: int, frames: int, rng: torch.Generator) -> ClipBatch:
+        """`count` windows of `frames` latent frames, at any offset.
+
+        One in four windows begins with its clip: only those have seen no earlier pixels.
+        """
+        clips = torch.randint(len(self.reader), (count,), generator=rng).tolist()
+        room = self.config.frames // 4 - frames
+        offsets = torch.randint(room + 1, (count,), generator=rng)
+        offsets = offsets * (torch.rand(count, generator=rng) >= 0.25)
+        latents = [
+            self.reader.slice("latents", c, slice(o, o + frames))
+            for c, o in zip(clips, offsets.tolist(), strict=True)
+        ]
+        scenes = [self.config.scene(self.reader.seed(c)) for c in clips]
+        return ClipBatch(torch.stack(latents), window_prompts(scenes, offsets.tolist(), frames, rng))
+
+
+def window_prompts(
+    scenes: Sequence[worlds.Scene], offsets: Sequence[int], frames: int, rng: torch.Generator
+) -> Prompts:
+    """Captions for windows of scenes; offsets and lengths in latent frames of four pixel frames."""
+    wording = numpy_rng(rng)
+    first, second, parts = [], [], torch.zeros(len(scenes), frames, dtype=torch.long)
+    for i, (scene, offset) in enumerate(zip(scenes, offsets, strict=True)):
+        switch = scene.change[0] // 4 - offset if scene.change is not None else frames
+        if switch >= frames:
+            first.append(worlds.caption(scene, wording).text)
+            second.append(first[-1])
+        elif switch <= 0:
+            labels = scene.at(scene.change[0]) if scene.change is not None else {}
+            first.append(worlds.caption(settled(scene, labels), wording).text)
+            second.append(first[-1])
+        else:
+            first.append(worlds.caption(scene, wording).text)
+            second.append(worlds.caption(scene, wording, part=1).text)
+            parts[i, switch:] = 1
+    return Prompts(first, second, parts)
+
+
+def settled(scene: worlds.Scene, labels: dict[str, str]) -> worlds.Scene:
+    """The scene as if it had always been as these labels say."""
+    from dataclasses import replace
+
+    return replace(scene, change=None, **labels)

@@ -1,0 +1,109 @@
+"""Stage two: a text encoder that can name what a prompt mentions.
+
+Trained on captions alone, in about a minute. A teacher that starts from it listens to
+its prompts from the first steps on, instead of having to learn English on the way.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from causvid.data import worlds
+from causvid.models.bundle import Bundle, ModelSpec
+from causvid.models.text import PADDING, TinyText, TinyTextConfig
+from causvid.train.data import WorldsConfig, numpy_rng, random_scenes
+from causvid.train.stage import Loss, Preview
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    width: int = 128
+    layers: int = 2
+    heads: int = 4
+    rows: int = 24
+    batch: int = 256
+
+
+class NamedFactors(nn.Module):
+    """A text encoder with one small classifier per factor; "not mentioned" is a class too."""
+
+    def __init__(self, text: TinyText) -> None:
+        super().__init__()
+        self.text = text
+        width = text.config.width
+        self.heads = nn.ModuleDict({name: nn.Linear(width, len(v) + 1) for name, v in worlds.FACTORS.items()})
+
+    def forward(self, prompts: Sequence[str]) -> dict[str, Tensor]:
+        ids = self.text.tokenise(prompts)
+        rows = self.text.encode(ids.to(self.text.embed.weight.device))
+        mean = rows.sum(dim=1) / (ids != PADDING).sum(dim=1, keepdim=True).clamp(min=1).to(rows)
+        return {name: head(mean) for name, head in self.heads.items()}
+
+
+class TextStage:
+    """Implements `causvid.train.stage.Stage` with the single role "text"."""
+
+    def __init__(self, config: TextConfig) -> None:
+        self.config = config
+        tiny = TinyTextConfig(
+            words=worlds.vocabulary(),
+            width=config.width,
+            layers=config.layers,
+            heads=config.heads,
+            rows=config.rows,
+        )
+        self.model = NamedFactors(TinyText(tiny))
+        self.trainable: Mapping[str, nn.Module] = {"text": self.model}
+        self.frozen: Mapping[str, nn.Module] = {}
+
+    def roles(self, step: int) -> Sequence[str]:
+        return ("text",)
+
+    def batch(self, step: int, rng: torch.Generator) -> tuple[list[str], dict[str, Tensor]]:
+        """Captions of first and second parts, and the number of each factor's value (the last: not mentioned)."""
+        scenes, _ = random_scenes(WorldsConfig(change_probability=0.4), self.config.batch, 60, rng)
+        wording = numpy_rng(rng)
+        prompts, labels = [], []
+        for scene in scenes:
+            part = int(scene.change is not None and wording.random() < 0.6)
+            caption = worlds.caption(scene, wording, part=part)
+            truth = scene.at(scene.change[0] if part and scene.change else 0)
+            prompts.append(caption.text)
+            labels.append([self._number(name, truth[name], caption.mentioned) for name in worlds.FACTORS])
+        columns = torch.tensor(labels).T
+        return prompts, dict(zip(worlds.FACTORS, columns, strict=True))
+
+    def _number(self, factor: str, value: str, mentioned: frozenset[str]) -> int:
+        values = worlds.FACTORS[factor]
+        return values.index(value) if factor in mentioned else len(values)
+
+    def loss(self, role: str, batch: tuple[list[str], dict[str, Tensor]], rng: torch.Generator) -> Loss:
+        prompts, labels = batch
+        logits = self.model(prompts)
+        terms = {name: F.cross_entropy(logits[name], labels[name].to(logits[name].device)) for name in labels}
+        right = torch.stack([(logits[n].argmax(-1).cpu() == labels[n]).float().mean() for n in labels]).mean()
+        value = torch.stack(list(terms.values())).mean()
+        return Loss(value, {"loss": value, "right": right})
+
+    def preview(self, rng: torch.Generator) -> Preview:
+        """The scenes of a few captions, each with what was understood of its caption."""
+        scenes, _ = random_scenes(WorldsConfig(change_probability=0.0), 6, 24, rng)
+        prompts = [worlds.caption(s, numpy_rng(rng)).text for s in scenes]
+        logits = self.model(prompts)
+        understood = []
+        for i in range(len(prompts)):
+            words = [(*worlds.FACTORS[name], "?")[int(logits[name][i].argmax())] for name in worlds.FACTORS]
+            understood.append(f"{prompts[i]}  ->  {' '.join(words)}")
+        clips: UInt8[Tensor, "n t H W 3"] = torch.stack(
+            [torch.from_numpy(worlds.render_numpy(s, 24)) for s in scenes]
+        )
+        return Preview(clips, understood)
+
+    def export(self, provenance: Mapping[str, Any]) -> Bundle:
+        spec = ModelSpec(name="text", fps=worlds.FPS, size=(64, 64), text=self.model.text.config)
+        return Bundle(spec=spec.with_provenance("text", provenance), text=self.model.text)
