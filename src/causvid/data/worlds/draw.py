@@ -21,8 +21,8 @@ SHADE = 0.3
 """Brightness of the ball's stripe and the ring's notch, relative to the rest."""
 
 
-def local(xp: Any, x: Array, y: Array, path: dict[str, Array]) -> tuple[Array, Array]:
-    """Pixel positions as the object sees them: about its centre, turned with it, in its radii. Down is positive."""
+def local(x: Array, y: Array, path: dict[str, Array]) -> tuple[Array, Array]:
+    """Pixel positions as the object sees them: about its centre, turned with it, in its radii, y down."""
     dx, dy = (x - path["x"][..., None, None]), (y - path["y"][..., None, None])
     cos, sin = (path[name][..., None, None] / path["radius"][..., None, None] for name in ("cos", "sin"))
     return dx * cos + dy * sin, dy * cos - dx * sin
@@ -75,7 +75,7 @@ def paint(
     xp: Any, kind: str, path: dict[str, Array], x: Array, y: Array, *, pixel: float
 ) -> tuple[Array, Array]:
     """How much of each pixel the object covers, and how much of it is its colour rather than its outline."""
-    x, y = local(xp, x, y, path)
+    x, y = local(x, y, path)
     scale = path["radius"][..., None, None] / pixel
     inside = SHAPES[kind](xp, x, y) * -scale + 0.5
     cover = xp.clip(inside, 0, 1)

@@ -52,7 +52,7 @@ def trajectories(
 ) -> Trajectory:
     """The paths of several scenes; `aspect` is width over height, at least 1 for all to be in view."""
 
-    def column(values: list[float]) -> Float[ndarray, "b 1"]:
+    def column(values: Sequence[float | bool]) -> Float[ndarray, "b 1"]:
         return np.array(values, dtype=np.float64)[:, None]
 
     radius, period, phase = (
@@ -68,7 +68,7 @@ def trajectories(
 
     margin = REACH * radius + MARGIN
     slow = TOP_SPEED * period / (2 * np.pi)
-    swing_x = (does["sweep"] + does["circle"]) * np.minimum(slow, min(aspect, 1.0) / 2 - margin)
+    swing_x = (does["sweep"] + does["circle"]) * np.minimum(slow, aspect / 2 - margin)
     swing_y = does["circle"] * np.minimum(slow, 0.5 - margin)
     drop = does["bounce"] * np.minimum(DROP, 1 - 2 * margin)
 
