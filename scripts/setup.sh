@@ -72,7 +72,7 @@ discard_unfinished() { # an environment that an interrupted run left half made, 
     [ -e "$state/ours" ] || return 0
     if [ -e "$state/installing" ]; then
         say "The last set-up was interrupted: starting afresh."
-    elif ! is_supported "$python" || ! "$python" -m pip --version >/dev/null 2>&1; then
+    elif ! is_supported "$python" || ! "$python" -c "import pip" >/dev/null 2>&1; then
         say "$venv does not work any more: starting afresh."
     elif [ -n "$PYTHON" ] && [ "$(version_of "$PYTHON")" != "$(version_of "$python")" ]; then
         say "$venv has Python $(version_of "$python"), PYTHON is $(version_of "$PYTHON"): starting afresh."
@@ -82,41 +82,41 @@ discard_unfinished() { # an environment that an interrupted run left half made, 
     rm -rf "$venv"
 }
 
+adopt_venv() { # an environment that is there already, ours or somebody else's
+    local instead="delete it, or name another folder with VENV."
+    is_supported "$python" || die "$venv has a Python older than 3.11; $instead"
+    "$python" -c "import pip" >/dev/null 2>&1 || die "$venv has no pip; $instead"
+    mkdir -p "$state"
+}
+
 make_venv() {
-    local system=()
-    if [ -x "$python" ]; then
-        is_supported "$python" || die "$venv has a Python older than 3.11; delete it, or name another folder with VENV."
-        "$python" -m pip --version >/dev/null 2>&1 || die "$venv has no pip; delete it, or name another folder with VENV."
-        mkdir -p "$state"
-        return
-    fi
+    local make
     if [ -e "$venv" ] && [ -n "$(ls -A "$venv" 2>/dev/null || echo file)" ]; then
         die "$venv exists and is not a virtual environment; delete it, or name another folder with VENV."
     fi
     find_python
-    if [ -n "$base" ] && usable_torch "$base" >/dev/null; then
-        system=(--system-site-packages)
-    fi
-    mkdir -p "$state" || die "cannot make the folder $venv."
-    touch "$state/ours" "$state/installing"
     if [ -n "$base" ] && "$base" -c 'import ensurepip, venv' >/dev/null 2>&1; then
-        say "Making $venv with Python $(version_of "$base")"
-        "$base" -m venv ${system[@]+"${system[@]}"} "$venv" || die "Python could not make $venv."
+        make=("$base" -m venv)
     elif command -v uv >/dev/null; then
-        say "Making $venv with uv"
-        uv venv --quiet --seed --allow-existing ${system[@]+"${system[@]}"} --python "${base:->=3.11}" "$venv" ||
-            die "uv could not make $venv."
+        make=(uv venv --seed --allow-existing --python "${base:->=3.11}")
     elif [ -n "$base" ]; then
         die "$base has no venv module. Install it (Debian, Ubuntu: apt install python3-venv) or uv, and run this again."
     else
         die "no Python 3.11 or newer found. Install one, or name it: PYTHON=/path/to/python3.12 bash scripts/setup.sh"
     fi
+    if [ -n "$base" ] && usable_torch "$base" >/dev/null; then
+        make+=(--system-site-packages)
+    fi
+    mkdir -p "$state" 2>/dev/null || die "cannot make the folder $venv."
+    touch "$state/ours" "$state/installing"
+    if [ -n "$base" ]; then say "Making $venv with Python $(version_of "$base")"; else say "Making $venv with uv"; fi
+    "${make[@]}" "$venv" >"$state/log" 2>&1 || fail_with_log "$venv could not be made."
     rm -f "$state/installing"
 }
 
 beat() { # long downloads should not look like a hang
     while sleep 20 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
-        say "  still at it: $(tail -n 1 "$state/log" 2>/dev/null | cut -c 1-90)"
+        say "  still at it: $(tail -n 1 "$state/log" 2>/dev/null | sed 's/^ *//' | cut -c 1-90)"
     done
 }
 
@@ -203,6 +203,7 @@ if command -v flock >/dev/null; then # two set-ups at once take turns
     flock 9
 fi
 
+if [ -n "$PYTHON" ]; then find_python; fi
 discard_unfinished
 wanted_key=""
 if [ -x "$python" ]; then wanted_key="$(key)"; fi
@@ -222,7 +223,7 @@ say "Setting up causvid in $venv (the first time takes a minute or more)"
 asked_device="$device"
 extras="$(printf '%s,%s' "$extras" "$(sed -n 2p "$state/ready" 2>/dev/null || true)" | tr ',' '\n' | sed '/^$/d' | sort -u | paste -sd , -)"
 rm -f "$state/ready"
-make_venv
+if [ -x "$python" ]; then adopt_venv; else make_venv; fi
 install_torch
 install_package
 check
