@@ -37,7 +37,7 @@ def backdrops(size: tuple[int, int]) -> Float[ndarray, "16 3 H W"]:
     y = ((np.arange(height) + 0.5) / height)[:, None]
     x = ((np.arange(width) + 0.5) / height)[None, :]
     pictures = [_picture(sky, ground, x, y) for sky in FACTORS["sky"] for ground in FACTORS["ground"]]
-    return np.float32(np.stack(pictures) * 2 - 1)
+    return (np.stack(pictures) * 2 - 1).astype(np.float32)
 
 
 def backdrop_index(sky: str, ground: str) -> int:

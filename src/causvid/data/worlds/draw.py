@@ -21,7 +21,7 @@ SHADE = 0.3
 """Brightness of the ball's stripe and the ring's notch, relative to the rest."""
 
 
-def local(x: Array, y: Array, path: dict[str, Array]) -> tuple[Array, Array]:
+def local(x: Array, y: Array, *, path: dict[str, Array]) -> tuple[Array, Array]:
     """Pixel positions as the object sees them: about its centre, turned with it, in its radii, y down."""
     dx, dy = (x - path["x"][..., None, None]), (y - path["y"][..., None, None])
     cos, sin = (path[name][..., None, None] / path["radius"][..., None, None] for name in ("cos", "sin"))
@@ -72,10 +72,10 @@ SHAPES = {"ball": ball, "box": box, "triangle": triangle, "star": star, "ring": 
 
 
 def paint(
-    xp: Any, kind: str, path: dict[str, Array], x: Array, y: Array, *, pixel: float
+    xp: Any, kind: str, *, path: dict[str, Array], grid: tuple[Array, Array], pixel: float
 ) -> tuple[Array, Array]:
     """How much of each pixel the object covers, and how much of it is its colour rather than its outline."""
-    x, y = local(x, y, path)
+    x, y = local(*grid, path=path)
     scale = path["radius"][..., None, None] / pixel
     inside = SHAPES[kind](xp, x, y) * -scale + 0.5
     cover = xp.clip(inside, 0, 1)
@@ -88,15 +88,17 @@ def paint(
     return cover, fill
 
 
-def marks(xp: Any, x: Array, y: Array, at: tuple[Array, Array], *, width: float, length: float) -> Array:
+def marks(
+    xp: Any, grid: tuple[Array, Array], *, at: tuple[Array, Array], width: float, length: float
+) -> Array:
     """Raindrops or flakes: the crisp heart of a sum of separable bumps at ([b, t, m], [b, t, m])."""
-    across = xp.exp(-(((x[0] - at[0][..., None]) / width) ** 2))
-    down = xp.exp(-(((y[:, 0] - at[1][..., None]) / length) ** 2))
+    across = xp.exp(-(((grid[0][0] - at[0][..., None]) / width) ** 2))
+    down = xp.exp(-(((grid[1][:, 0] - at[1][..., None]) / length) ** 2))
     bumps = xp.einsum("btmh,btmw->bthw", down, across)
     return xp.clip(3 * bumps - 1, 0, 1)
 
 
-def composite(xp: Any, back: Array, cover: Array, fill: Array, colour: Array) -> Array:
+def composite(back: Array, cover: Array, *, fill: Array, colour: Array) -> Array:
     """The object over the background: [b, t, 3, H, W] in -1 to 1.
 
     Args:

@@ -50,7 +50,17 @@ def times(scenes: Sequence[Scene], frames: int, start: int | Sequence[int]) -> F
 def trajectories(
     scenes: Sequence[Scene], frames: int, *, start: int | Sequence[int] = 0, aspect: float = 1.0
 ) -> Trajectory:
-    """The paths of several scenes; `aspect` is width over height, at least 1 for all to be in view."""
+    """The paths of several scenes; `aspect` is width over height, at least 1."""
+    return paths(scenes, times(scenes, frames, start), aspect=aspect)
+
+
+def trajectory(scene: Scene, frames: int, *, start: int = 0, aspect: float = 1.0) -> Trajectory:
+    """The path of one scene: a batch of one."""
+    return trajectories([scene], frames, start=start, aspect=aspect)
+
+
+def paths(scenes: Sequence[Scene], clock: Float[ndarray, "b t"], *, aspect: float) -> Trajectory:
+    """Where every object is at its frames."""
 
     def column(values: Sequence[float | bool]) -> Float[ndarray, "b 1"]:
         return np.array(values, dtype=np.float64)[:, None]
@@ -59,7 +69,7 @@ def trajectories(
         column([getattr(s, name) for s in scenes]) for name in ("radius", "period", "phase")
     )
     across, down = (column([s.place[axis] for s in scenes]) for axis in (0, 1))
-    turn = times(scenes, frames, start) / period + phase
+    turn = clock / period + phase
     wave, quarter = np.sin(2 * np.pi * turn), np.cos(2 * np.pi * turn)
     does = {
         name: column([s.motion == name for s in scenes])
@@ -77,11 +87,6 @@ def trajectories(
     y = y - drop * np.abs(np.sin(np.pi * turn))
     shrunk = radius * (1 - does["pulse"] * SHRINK * (0.5 + 0.5 * quarter))
     return Trajectory(x=x, y=y, radius=shrunk, rotation=does["rock"] * ROCK * wave)
-
-
-def trajectory(scene: Scene, frames: int, *, start: int = 0, aspect: float = 1.0) -> Trajectory:
-    """The path of one scene: a batch of one."""
-    return trajectories([scene], frames, start=start, aspect=aspect)
 
 
 def _within(low: ndarray, high: ndarray, share: ndarray) -> ndarray:

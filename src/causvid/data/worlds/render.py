@@ -6,6 +6,8 @@ fades in over the four frames that begin at its switch, one latent frame.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from torch import Tensor
 
 from causvid.data.worlds import draw
 from causvid.data.worlds.backdrop import backdrop_index, backdrops
-from causvid.data.worlds.motion import times, trajectories
+from causvid.data.worlds.motion import paths, times
 from causvid.data.worlds.scene import FACTORS, Scene
 from causvid.errors import UserError
 
@@ -38,6 +40,39 @@ SHOWERS = {
 }
 LATTICE = (0.7548776662, 0.5698402910)
 """The plastic-number lattice: marks spread evenly whatever their number (Roberts 2018)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Canvas:
+    """Where pictures are computed: a namespace, a device and a size."""
+
+    xp: Any
+    """torch or numpy."""
+    put: Callable[[ndarray], Any]
+    """Moves a numpy array there."""
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        height, width = self.size
+        if height % 8 or width % 8 or not 0 < height <= width:
+            raise UserError(
+                f"size is {height}x{width}; height and width must be multiples of 8, height at most width."
+            )
+
+    @property
+    def aspect(self) -> float:
+        return self.size[1] / self.size[0]
+
+    @cached_property
+    def backdrops(self) -> Any:
+        return self.put(backdrops(self.size))
+
+    @cached_property
+    def grid(self) -> tuple[Any, Any]:
+        """Centres of the pixels across [1, W] and down [H, 1], in heights."""
+        height, width = self.size
+        across, down = (((np.arange(n) + 0.5) / height).astype(np.float32) for n in (width, height))
+        return self.put(across[None, :]), self.put(down[:, None])
 
 
 def render(
@@ -62,22 +97,17 @@ def render(
     Returns:
         Pixels from -1 to 1, and a mask from 0 to 1: 1 on the object, its outline included.
     """
-    check_size(size)
+    canvas = Canvas(
+        xp=torch, put=lambda array: torch.from_numpy(np.ascontiguousarray(array)).to(device), size=size
+    )
     pixels = torch.empty(len(scenes), frames, 3, *size, device=device)
     mask = torch.empty(len(scenes), frames, 1, *size, device=device)
-
-    def put(array: ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
-
-    table = put(backdrops(size))
-    starts = np.broadcast_to(start, (len(scenes),))
+    clock = times(scenes, frames, start)
     for kind in FACTORS["kind"]:
         rows = [row for row, scene in enumerate(scenes) if scene.kind == kind]
         if rows:
-            group = [scenes[row] for row in rows]
-            pixels[rows], mask[rows, :, 0] = _draw(
-                torch, put, group, frames, starts[rows].tolist(), size, table, weather_weight
-            )
+            pixels[rows], cover, weather = _draw(canvas, [scenes[row] for row in rows], clock=clock[rows])
+            mask[rows, :, 0] = cover + (1 - cover) * weather_weight * weather
     return pixels, mask
 
 
@@ -85,53 +115,27 @@ def render_numpy(
     scene: Scene, frames: int, *, start: int = 0, size: tuple[int, int] = (64, 64)
 ) -> UInt8[ndarray, "t H W 3"]:
     """One clip as pictures, without torch's help."""
-    check_size(size)
-    pixels, _ = _draw(np, np.asarray, [scene], frames, [start], size, backdrops(size), 0.0)
-    return np.uint8(np.clip(np.round(pixels[0] * 127.5 + 127.5), 0, 255)).transpose(0, 2, 3, 1)
+    canvas = Canvas(xp=np, put=np.asarray, size=size)
+    pixels, _, _ = _draw(canvas, [scene], clock=times([scene], frames, start))
+    return np.clip(np.round(pixels[0] * 127.5 + 127.5), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
-def check_size(size: tuple[int, int]) -> None:
-    """Refuse what the video VAE could not take or the motions do not fit into."""
-    height, width = size
-    if height % 8 or width % 8 or not 0 < height <= width:
-        raise UserError(
-            f"size is {height}x{width}; height and width must be multiples of 8, height at most width."
-        )
-
-
-def _draw(
-    xp: Any,
-    put: Callable[[ndarray], Any],
-    scenes: Sequence[Scene],
-    frames: int,
-    start: Sequence[int],
-    size: tuple[int, int],
-    table: Any,
-    weather_weight: float,
-) -> tuple[Any, Any]:
-    """Clips of scenes of one kind, in the namespace `xp`."""
-    height, width = size
-    y = put((np.arange(height, dtype=np.float32)[:, None] + 0.5) / height)
-    x = put((np.arange(width, dtype=np.float32)[None, :] + 0.5) / height)
-    clock = times(scenes, frames, start)
+def _draw(canvas: Canvas, scenes: Sequence[Scene], *, clock: Float[ndarray, "b t"]) -> tuple[Any, Any, Any]:
+    """Scenes of one kind: pixels, how much of each the object covers, and how much the weather does."""
     ends = [(scene.at(-(10**9)), scene.at(10**9)) for scene in scenes]
     fade = np.stack([_fade(scene, row) for scene, row in zip(scenes, clock, strict=True)])
-
-    back = _backdrop(put, table, ends, fade)
-    weather = 0.0
+    back, weather = _backdrop(canvas, ends, fade=fade), 0.0
     for name in SHOWERS:
         amount = _blend(fade, [[float(end["weather"] == name) for end in pair] for pair in ends])
         if amount.any():
-            fall = _shower(xp, put, name, scenes, clock, x, y, width / height) * put(amount[..., None, None])
-            glow = put(np.float32(SHOWERS[name][-1])[:, None, None] * 2 - 1)
-            back = back + fall[:, :, None] * (glow - back)
-            weather = weather + fall
+            fall = _shower(canvas, name, scenes=scenes, clock=clock) * canvas.put(amount[..., None, None])
+            glow = canvas.put(np.array(SHOWERS[name][-1], dtype=np.float32)[:, None, None] * 2 - 1)
+            back, weather = back + fall[:, :, None] * (glow - back), weather + fall
 
-    path = _path(put, scenes, frames, start, width / height)
-    cover, fill = draw.paint(xp, scenes[0].kind, path, x, y, pixel=1 / height)
     colour = _blend(fade[..., None], [[COLOURS[end["colour"]] for end in pair] for pair in ends])
-    mask = cover + (1 - cover) * weather_weight * weather
-    return draw.composite(xp, back, cover, fill, put(colour)), mask
+    path = _path(canvas, scenes, clock=clock)
+    cover, fill = draw.paint(canvas.xp, scenes[0].kind, path=path, grid=canvas.grid, pixel=1 / canvas.size[0])
+    return draw.composite(back, cover, fill=fill, colour=canvas.put(colour)), cover, weather
 
 
 def _fade(scene: Scene, clock: Float[ndarray, " t"]) -> Float[ndarray, " t"]:
@@ -144,44 +148,37 @@ def _fade(scene: Scene, clock: Float[ndarray, " t"]) -> Float[ndarray, " t"]:
 def _blend(fade: ndarray, ends: Sequence[Sequence[Any]]) -> ndarray:
     """From the first to the second value of each scene: [b, t, ...] in float32."""
     first, last = (np.array([pair[end] for pair in ends], dtype=np.float64)[:, None] for end in (0, 1))
-    return np.float32(first + fade * (last - first))
+    return (first + fade * (last - first)).astype(np.float32)
 
 
-def _backdrop(put: Any, table: Any, ends: Sequence[tuple[dict, dict]], fade: ndarray) -> Any:
+def _backdrop(canvas: Canvas, ends: Sequence[tuple[dict, dict]], *, fade: ndarray) -> Any:
     first, last = (
         np.array([backdrop_index(pair[end]["sky"], pair[end]["ground"]) for pair in ends]) for end in (0, 1)
     )
-    before = table[put(first)][:, None]
+    before = canvas.backdrops[canvas.put(first)][:, None]
     if (first == last).all():
         return before
-    return before + put(np.float32(fade))[..., None, None, None] * (table[put(last)][:, None] - before)
+    after = canvas.backdrops[canvas.put(last)][:, None]
+    return before + canvas.put(fade.astype(np.float32))[..., None, None, None] * (after - before)
 
 
-def _shower(
-    xp: Any, put: Any, name: str, scenes: Sequence[Scene], clock: ndarray, x: Any, y: Any, aspect: float
-) -> Any:
+def _shower(canvas: Canvas, name: str, *, scenes: Sequence[Scene], clock: ndarray) -> Any:
     falls, wide, long, number, _ = SHOWERS[name]
-    count = np.arange(round(number * aspect))
+    count = np.arange(round(number * canvas.aspect))
     turn = (clock / np.array([s.shower_period for s in scenes])[:, None])[..., None]
     first = np.array([s.shower for s in scenes])[:, None, None]
-    across = (first[..., 0] + LATTICE[0] * count) % 1 * aspect + np.zeros_like(turn)
+    across = (first[..., 0] + LATTICE[0] * count) % 1 * canvas.aspect + np.zeros_like(turn)
     down = (first[..., 1] + LATTICE[1] * count + falls * turn) % 1
     if name == "snow":
         across = across + 0.03 * np.sin(2 * np.pi * (2 * turn + LATTICE[0] * count))
     # A mark wraps only once it is wholly out of the picture.
-    at = (put(np.float32(across)), put(np.float32(down * (1 + 3 * long) - 1.5 * long)))
-    return draw.marks(xp, x, y, at, width=wide, length=long)
+    down = down * (1 + 3 * long) - 1.5 * long
+    at = (canvas.put(across.astype(np.float32)), canvas.put(down.astype(np.float32)))
+    return draw.marks(canvas.xp, canvas.grid, at=at, width=wide, length=long)
 
 
-def _path(
-    put: Any, scenes: Sequence[Scene], frames: int, start: Sequence[int], aspect: float
-) -> dict[str, Any]:
-    path = trajectories(scenes, frames, start=start, aspect=aspect)
-    parts = {
-        "x": path.x,
-        "y": path.y,
-        "radius": path.radius,
-        "cos": np.cos(path.rotation),
-        "sin": np.sin(path.rotation),
-    }
-    return {name: put(np.float32(part)) for name, part in parts.items()}
+def _path(canvas: Canvas, scenes: Sequence[Scene], *, clock: ndarray) -> dict[str, Any]:
+    path = paths(scenes, clock, aspect=canvas.aspect)
+    cos, sin = np.cos(path.rotation), np.sin(path.rotation)
+    parts = {"x": path.x, "y": path.y, "radius": path.radius, "cos": cos, "sin": sin}
+    return {name: canvas.put(part.astype(np.float32)) for name, part in parts.items()}

@@ -11,7 +11,7 @@ This module draws nothing and writes no captions.
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from causvid.errors import UserError
@@ -104,18 +104,24 @@ def scene(
     """
     rng = random.Random(seed)
     labels = _draw_labels(rng, split=split)
-    parameters = {
-        "radius": rng.uniform(0.22, 0.28),
-        "period": rng.uniform(24.0, 36.0),
-        "phase": rng.random(),
-        "place": (rng.random(), rng.random()),
-        "shower": (rng.random(), rng.random()),
-        "shower_period": rng.uniform(48.0, 72.0),
-    }
-    change = None
-    if rng.random() < change_probability:
-        change = (_draw_switch(rng, switch, frames), _draw_change(rng, labels, split=split))
-    return Scene(seed=seed, **labels, **parameters, change=change)
+    drawn = Scene(
+        seed=seed,
+        kind=labels["kind"],
+        colour=labels["colour"],
+        motion=labels["motion"],
+        sky=labels["sky"],
+        ground=labels["ground"],
+        weather=labels["weather"],
+        radius=rng.uniform(0.22, 0.28),
+        period=rng.uniform(24.0, 36.0),
+        phase=rng.random(),
+        place=(rng.random(), rng.random()),
+        shower=(rng.random(), rng.random()),
+        shower_period=rng.uniform(48.0, 72.0),
+    )
+    if rng.random() >= change_probability:
+        return drawn
+    return replace(drawn, change=(_draw_switch(rng, switch, frames), _draw_change(rng, labels, split=split)))
 
 
 def _fits(labels: Mapping[str, str], split: Split) -> bool:
