@@ -201,6 +201,17 @@ def test_a_clip_has_its_name_only_when_it_is_finished(tmp_path):
     assert os.listdir(tmp_path) == ["clip.mp4"]
 
 
+def test_a_closed_clip_takes_no_frames_and_closing_twice_changes_nothing(tmp_path):
+    writer = ClipWriter(tmp_path / "clip.mp4", fps=12, metadata={})
+    writer.write(moving_square(3))
+    writer.close()
+    writer.close()
+
+    with pytest.raises(ValueError, match="is closed"):
+        writer.write(moving_square(3))
+    assert read_video(tmp_path / "clip.mp4").shape[0] == 3
+
+
 @contextmanager
 def room_for(size):
     """Files may not grow beyond `size` bytes: the system refuses the write that would."""
@@ -317,6 +328,13 @@ def test_large_frames_and_long_videos_are_refused(tmp_path):
         read_video(clip, max_pixels=6000)
     with pytest.raises(UserError, match=r"longer than the 1\.5 seconds"):
         read_video(clip, max_seconds=1.5)
+
+
+def test_a_remark_in_another_encoding_does_not_keep_a_video_from_being_read(tmp_path):
+    clip = write(tmp_path / "clip.mp4", moving_square(3))
+    clip.write_bytes(clip.read_bytes().replace(b"a red", b"\xff\xfe\xfd\xfc\xfb"))
+
+    assert read_video(clip).shape[0] == 3
 
 
 def damaged(data, seed):

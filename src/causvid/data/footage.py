@@ -80,7 +80,7 @@ def read_video(
             used += pictures[-1].nbytes
             if used > _MAX_BYTES:
                 raise UserError(
-                    f"{path} needs more than {_MAX_BYTES >> 30} GiB of memory. Cut it, or ask for a small size."
+                    f"{path} needs more than {_MAX_BYTES >> 30} GiB of memory. Cut it, or ask for less."
                 )
         if not pictures:
             raise UserError(f"{path} holds not a single frame that can be decoded.")
@@ -89,13 +89,16 @@ def read_video(
 
 def _container(file: Any) -> Any:
     # A file object and a list of formats: a playlist must not make the decoder open other files.
-    return av.open(file, "r", container_options={"format_whitelist": "mov,matroska,webm,gif"})
+    options = {"format_whitelist": "mov,matroska,webm,gif"}
+    return av.open(file, "r", container_options=options, metadata_errors="replace")
 
 
 def _info(container: Any, path: Path) -> ClipInfo:
     if not container.streams.video:
         raise UserError(f"{path} holds no video.")
     stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise UserError(f"{path} holds video in a coding that cannot be decoded here.")
     return ClipInfo(
         height=stream.height,
         width=stream.width,

@@ -80,6 +80,8 @@ class ClipWriter:
 
     def write(self, frames: Frames) -> None:
         """Add frames to the end. All have the same size."""
+        if not self._open:
+            raise ValueError(f"{self.path} is closed: no frame can be added")
         pictures = frames.cpu().numpy()
         try:
             with writing(self.path):
@@ -90,7 +92,7 @@ class ClipWriter:
             raise
 
     def close(self) -> None:
-        """Complete the file and give it its name. Once closed, nothing happens."""
+        """Complete the file and give it its name. A second time nothing happens."""
         if not self._open:
             return
         try:
