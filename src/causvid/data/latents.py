@@ -73,12 +73,13 @@ class ShardReader:
         self.shards = read_index(folder)
         self.per_shard = self.shards[0].clips
         self._files = [safe_open(folder / s.file, framework="pt") for s in self.shards]
+        self.names = sorted(set(self._files[0].keys()) - {"seeds"})
 
     def __len__(self) -> int:
         return sum(s.clips for s in self.shards)
 
-    def slice(self, name: str, clip: int, span: slice = slice(None)) -> Float[Tensor, "f c h w"]:
-        """The latent frames `span` of a clip, as float32."""
+    def slice(self, name: str, clip: int, span: slice = slice(None)) -> Float[Tensor, "n ..."]:
+        """The entries `span` of a clip's tensor `name` (its latent frames, for "latents"), as float32."""
         shard, row = divmod(clip, self.per_shard)
         return self._files[shard].get_slice(name)[row, span].float()
 

@@ -63,7 +63,7 @@ class Ranks:
 
 
 def start() -> Ranks:
-    """Join the process group torchrun has prepared, or stand alone."""
+    """Join the process group torchrun has prepared, or stand alone. May be called again."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return Ranks()

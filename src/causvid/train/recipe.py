@@ -24,8 +24,22 @@ from causvid.train.encode import EncodeConfig, encode
 from causvid.train.runs import Run, keep_config
 from causvid.train.stage import Stage
 from causvid.train.trainer import LoopConfig, train
+from causvid.train.trajectories import TrajectoriesConfig, make_trajectories
 
 BUDGETS = ("full", "smoke")
+
+CHAINS = {
+    "tiny": (
+        ("train", "autoencoder"),
+        ("train", "text"),
+        ("encode", "latents"),
+        ("train", "teacher"),
+        ("trajectories", "trajectories"),
+        ("train", "ode_init"),
+        ("train", "student"),
+    )
+}
+"""The stages that make a model, in order: verb and recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +121,6 @@ def run_recipe(
     if not (run.export / "model.toml").exists():
         chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         train(stage, recipe, run, ranks=ranks, device=chosen, label=path.stem)
-    parallel.stop()
     return run.export
 
 
@@ -122,8 +135,42 @@ def run_encode(name: str, *, out: Path, budget: str = "full", overrides: list[st
     if ranks.is_main:
         keep_config(out / "encode.toml", config)
     encode(config, vae, out, ranks=ranks)
-    parallel.stop()
     return out
+
+
+def run_trajectories(name: str, *, out: Path, budget: str = "full", overrides: list[str] | None = None) -> Path:
+    """Solve the trajectories of a recipe into the folder `out`; what is there already is kept."""
+    path = find_recipe(name)
+    config = build(TrajectoriesConfig, read_recipe(path, budget=budget, overrides=overrides), path.name)
+    teacher = load_bundle(_beside(out, config.teacher))
+    ranks = parallel.start()
+    if ranks.is_main:
+        keep_config(out / "trajectories.toml", config)
+    make_trajectories(config, teacher, out, ranks=ranks)
+    return out
+
+
+def reproduce(name: str, *, out: Path, budget: str = "full", device: str = "auto") -> Path:
+    """Run every stage of a chain, in order, into folders of `out`; finished ones are kept.
+
+    Returns:
+        The exported model folder of the last stage.
+
+    Raises:
+        UserError: there is no such chain.
+    """
+    if name not in CHAINS:
+        raise UserError(f"no chain {name!r}; accepted: {', '.join(CHAINS)}.")
+    made = out
+    for verb, stage in CHAINS[name]:
+        recipe, folder = f"{name}/{stage}", out / stage
+        if verb == "train":
+            made = run_recipe(recipe, out=folder, budget=budget, device=device)
+        elif verb == "encode":
+            run_encode(recipe, out=folder, budget=budget)
+        else:
+            run_trajectories(recipe, out=folder, budget=budget)
+    return made
 
 
 def _beside(out: Path, value: str) -> str | Path:
@@ -135,6 +182,8 @@ def _beside(out: Path, value: str) -> str | Path:
 
 def _stages() -> dict[str, tuple[type, Callable[[Any, dict[str, Bundle], Path], Stage]]]:
     from causvid.train.autoencoder import Autoencoder, AutoencoderConfig
+    from causvid.train.dmd import Dmd, DmdConfig
+    from causvid.train.ode_init import OdeInit, OdeInitConfig
     from causvid.train.teacher import Teacher, TeacherConfig
     from causvid.train.text import TextConfig, TextStage
 
@@ -142,4 +191,6 @@ def _stages() -> dict[str, tuple[type, Callable[[Any, dict[str, Bundle], Path], 
         "autoencoder": (AutoencoderConfig, lambda config, inputs, folder: Autoencoder(config)),
         "text": (TextConfig, lambda config, inputs, folder: TextStage(config)),
         "teacher": (TeacherConfig, lambda config, inputs, folder: Teacher(config, inputs, folder=folder)),
+        "ode_init": (OdeInitConfig, lambda config, inputs, folder: OdeInit(config, inputs, folder=folder)),
+        "dmd": (DmdConfig, lambda config, inputs, folder: Dmd(config, inputs, folder=folder)),
     }

@@ -4,8 +4,8 @@ One class trains the bidirectional teacher and, with `causal = true`, the block-
 one by teacher forcing: clean and noisy copies of the clip in one sequence, every
 noisy chunk seeing the clean chunks before it.
 
-Sources: flow matching, arXiv:2210.02747; teacher forcing for video chunks,
-Causal-Forcing and Self-Forcing (arXiv:2506.08009), section 3.
+Sources: flow matching, arXiv:2210.02747; teacher forcing as in the
+successors of CausVid: Self-Forcing, arXiv:2506.08009, section 3.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,18 +16,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from causvid.data import worlds
-from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
 from causvid.flow.losses import flow_matching_loss
 from causvid.flow.schedule import FlowSchedule, add_noise, draw_logit_normal
-from causvid.models.bundle import Bundle, ModelSpec
-from causvid.models.denoiser import Denoiser
-from causvid.nn.transformer import TransformerConfig, VideoTransformer
-from causvid.pixels import to_uint8
-from causvid.train.clips import ClipBatch, EncodedClips, window_prompts
+from causvid.models.bundle import Bundle
+from causvid.nn.transformer import TransformerConfig
+from causvid.train.clips import ClipBatch, EncodedClips
+from causvid.train.common import Parts, fresh_denoiser, per_chunk, velocity_of
 from causvid.train.stage import Loss, Preview
-from causvid.generate.rollout import rollout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +50,9 @@ class TeacherConfig:
     drop_prompt: float = 0.1
     """Share of clips trained without a prompt, so that guidance has something to move away from."""
     causal: bool = False
+    """Block-causal by teacher forcing, instead of bidirectional."""
     layout: ChunkLayout = field(default_factory=ChunkLayout)
+    """Of the causal teacher."""
     guidance: float = 2.0
     """For previews, and as the exported model's default."""
     preview_steps: int = 24
@@ -64,19 +62,13 @@ class Teacher:
     """Implements `causvid.train.stage.Stage` with the single role "teacher"."""
 
     def __init__(self, config: TeacherConfig, inputs: Mapping[str, Bundle], *, folder: Path) -> None:
-        vae, text = inputs["vae"], inputs["text"]
-        if vae.vae is None or text.text is None:
-            raise UserError("a teacher needs [inputs] vae and text, each naming a model that has that part.")
         self.config = config
-        self.vae, self.text, self.spec = vae.vae, text.text, vae.spec
-        self.history = {**vae.spec.provenance, **text.spec.provenance}
-        start = inputs.get("teacher")
-        self.denoiser = Denoiser(VideoTransformer(config.transformer))
-        if start is not None and start.denoiser is not None:
-            self.denoiser.load_state_dict(start.denoiser.state_dict())
+        self.parts = Parts.of(inputs)
+        self.denoiser = fresh_denoiser(config.transformer, inputs.get("teacher"))
         self.clips = EncodedClips(folder / config.clips)
+        self.layout = config.layout if config.causal else None
         self.trainable: Mapping[str, nn.Module] = {"teacher": self.denoiser.transformer}
-        self.frozen: Mapping[str, nn.Module] = {"vae": self.vae, "text": self.text}
+        self.frozen: Mapping[str, nn.Module] = {"vae": self.parts.vae, "text": self.parts.text}
 
     def roles(self, step: int) -> Sequence[str]:
         return ("teacher",)
@@ -87,73 +79,44 @@ class Teacher:
         return self.clips.batch(period.batch, period.frames, rng)
 
     def loss(self, role: str, batch: ClipBatch, rng: torch.Generator) -> Loss:
-        config, device = self.config, self.vae.latent_mean.device
-        x0 = batch.latents.to(device)
+        x0 = batch.latents.to(self.parts.device)
         b, f = x0.shape[:2]
-        drop = torch.rand(b, generator=rng) < config.drop_prompt
         with torch.no_grad():
-            text = batch.prompts.encode(self.text, drop=drop)
-        noise = torch.randn(x0.shape, generator=rng).to(device)
-        if config.causal:
-            spans = config.layout.spans(f)
-            levels = draw_logit_normal(b * len(spans), schedule=config.schedule, rng=rng).view(b, -1)
-            counts = torch.tensor([len(s) for s in spans])
-            sigma = levels.repeat_interleave(counts, dim=1).to(device)
-            velocity = self._teacher_forced(x0, noise, sigma, text)
-        else:
-            level = draw_logit_normal(b, schedule=config.schedule, rng=rng)
-            sigma = level[:, None].expand(b, f).to(device)
-            velocity = self.denoiser.transformer(add_noise(x0, noise, sigma), sigma, text)
+            text = batch.prompts.encode(self.parts.text, drop=torch.rand(b, generator=rng) < self.config.drop_prompt)
+        noise = torch.randn(x0.shape, generator=rng).to(x0)
+        sigma = self._draw_levels(b, f, rng).to(x0)
+        x_t = add_noise(x0, noise, sigma)
+        velocity = velocity_of(self.denoiser, x_t, sigma, text, clean=x0, layout=self.layout)
         value = flow_matching_loss(velocity, x0, noise)
         return Loss(value, {"loss": value})
 
-    def _teacher_forced(self, x0: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor, text: Any) -> torch.Tensor:
-        """The velocity of every noisy chunk, given the clean chunks before it."""
-        f = x0.shape[1]
-        both = torch.cat([x0, add_noise(x0, noise, sigma)], dim=1)
-        levels = torch.cat([torch.zeros_like(sigma), sigma], dim=1)
-        numbers = torch.arange(f).repeat(2)
-        doubled = text.with_parts(text.parts.repeat(1, 2))
-        mask = self.config.layout.teacher_forcing_mask(f)
-        return self.denoiser.transformer(both, levels, doubled, frames=numbers, mask=mask)[:, f:]
+    def _draw_levels(self, b: int, f: int, rng: torch.Generator) -> torch.Tensor:
+        """One level per clip for a bidirectional teacher, one per chunk for a causal one."""
+        if self.layout is None:
+            return draw_logit_normal(b, schedule=self.config.schedule, rng=rng)[:, None].repeat(1, f)
+        chunks = len(self.layout.spans(f))
+        levels = draw_logit_normal(b * chunks, schedule=self.config.schedule, rng=rng).view(b, chunks)
+        return per_chunk(levels, self.layout, f)
 
     def preview(self, rng: torch.Generator) -> Preview:
-        """Unpicked held-out prompts."""
-        frames = self.config.periods[-1].frames
-        seeds = torch.randint(2**40, (12,), generator=rng).tolist()
-        scenes = [worlds.scene(s, split="heldout", change_probability=0.3, frames=4 * frames) for s in seeds]
-        prompts = window_prompts(scenes, [0] * len(scenes), frames, rng)
-        text = prompts.encode(self.text)
-        negative = self.text([""] * len(prompts))
-        height, width = self.vae.geometry.latent_size(*self.spec.size)
-        noise = torch.randn(len(prompts), frames, self.vae.config.latent_channels, height, width, generator=rng)
-        latents = rollout(
+        return self.parts.preview(
             self.denoiser,
-            noise.to(self.vae.latent_mean.device),
-            text,
-            negative=negative,
-            guidance=self.config.guidance,
+            rng,
+            frames=self.config.periods[-1].frames,
             sigmas=self.config.schedule.grid(self.config.preview_steps)[:-1],
+            layout=self.layout,
             renoise="predicted",
-            layout=self.config.layout if self.config.causal else None,
+            guidance=self.config.guidance,
         )
-        clips = to_uint8(self.vae.decode(latents)).cpu()
-        labels = [a if a == b else f"{a} / {b}" for a, b in zip(prompts.first, prompts.second, strict=True)]
-        return Preview(clips, labels)
 
     def export(self, provenance: Mapping[str, Any]) -> Bundle:
         config = self.config
-        spec = ModelSpec(
+        return self.parts.bundle(
+            self.denoiser,
             name="teacher",
-            fps=worlds.FPS,
-            size=self.spec.size,
-            vae=self.vae.config,
-            text=self.text.config,
-            transformer=config.transformer,
+            provenance=provenance,
             schedule=config.schedule,
-            layout=config.layout if config.causal else None,
+            layout=self.layout,
             clip_frames=config.periods[-1].frames,
             guidance=config.guidance,
-            provenance={**self.history, "transformer": dict(provenance)},
         )
-        return Bundle(spec=spec, vae=self.vae, text=self.text, denoiser=self.denoiser)

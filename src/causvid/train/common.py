@@ -1,0 +1,169 @@
+"""What the stages from the teacher on have in common: frozen parts, previews, scores."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from causvid.data import worlds
+from causvid.errors import UserError
+from causvid.flow.chunks import ChunkLayout
+from causvid.generate.rollout import Renoise, rollout
+from causvid.models.bundle import Bundle, ModelSpec
+from causvid.models.denoiser import Denoiser
+from causvid.models.text import TinyText
+from causvid.models.vae_tiny import TinyVAE
+from causvid.nn.text import TextTokens
+from causvid.nn.transformer import TransformerConfig, VideoTransformer
+from causvid.pixels import to_uint8
+from causvid.train.clips import window_prompts
+from causvid.train.stage import Preview
+from causvid.types import Latents, Sigma
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The autoencoder and the text encoder a denoiser is trained with; both stay as they are."""
+
+    vae: TinyVAE
+    text: TinyText
+    spec: ModelSpec
+    """Of the model the autoencoder came from."""
+    history: Mapping[str, Mapping[str, Any]]
+    """Provenance of the parts so far."""
+
+    @staticmethod
+    def of(inputs: Mapping[str, Bundle]) -> "Parts":
+        """From [inputs] `vae` and `text`, or from `teacher`, which has both.
+
+        Raises:
+            UserError: a part is missing.
+        """
+        vae = inputs.get("vae", inputs.get("teacher"))
+        text = inputs.get("text", inputs.get("teacher"))
+        if vae is None or text is None or vae.vae is None or text.text is None:
+            raise UserError("[inputs] must name a model with an autoencoder (vae) and one with a text encoder (text).")
+        return Parts(vae.vae, text.text, vae.spec, {**vae.spec.provenance, **text.spec.provenance})
+
+    @property
+    def device(self) -> torch.device:
+        return self.vae.latent_mean.device
+
+    def negative(self, count: int) -> TextTokens:
+        """The empty prompt."""
+        return self.text([""] * count)
+
+    def latent_shape(self, count: int, frames: int) -> tuple[int, int, int, int, int]:
+        height, width = self.vae.geometry.latent_size(*self.spec.size)
+        return count, frames, self.vae.config.latent_channels, height, width
+
+    def noise(self, count: int, frames: int, rng: torch.Generator) -> Latents:
+        """Drawn on the CPU, so that every device sees the same."""
+        return torch.randn(self.latent_shape(count, frames), generator=rng).to(self.device)
+
+    def preview(
+        self,
+        denoiser: Denoiser,
+        rng: torch.Generator,
+        *,
+        frames: int,
+        sigmas: Sequence[float],
+        layout: ChunkLayout | None,
+        renoise: Renoise,
+        guidance: float = 1.0,
+        count: int = 12,
+    ) -> Preview:
+        """Clips of unpicked held-out prompts."""
+        seeds = torch.randint(2**40, (count,), generator=rng).tolist()
+        scenes = [worlds.scene(s, split="heldout", change_probability=0.3, frames=4 * frames) for s in seeds]
+        prompts = window_prompts(scenes, [0] * count, frames, rng)
+        latents = rollout(
+            denoiser,
+            self.noise(count, frames, rng),
+            prompts.encode(self.text),
+            layout=layout,
+            sigmas=sigmas,
+            rng=rng,
+            renoise=renoise,
+            negative=self.negative(count),
+            guidance=guidance,
+        )
+        labels = [a if a == b else f"{a} / {b}" for a, b in zip(prompts.first, prompts.second, strict=True)]
+        return Preview(to_uint8(self.vae.decode(latents)).cpu(), labels)
+
+    def bundle(self, denoiser: Denoiser, *, name: str, provenance: Mapping[str, Any], **spec: Any) -> Bundle:
+        """A complete model around `denoiser`; `spec` are further fields of `ModelSpec`."""
+        described = ModelSpec(
+            name=name,
+            fps=worlds.FPS,
+            size=self.spec.size,
+            vae=self.vae.config,
+            text=self.text.config,
+            transformer=denoiser.transformer.config,
+            provenance={**{k: dict(v) for k, v in self.history.items()}, name: dict(provenance)},
+            **spec,
+        )
+        return Bundle(spec=described, vae=self.vae, text=self.text, denoiser=denoiser)
+
+
+def fresh_denoiser(config: TransformerConfig, start: Bundle | None = None) -> Denoiser:
+    """A new denoiser, with the weights of another model of the same sizes if one is given.
+
+    Raises:
+        UserError: the other model has other sizes.
+    """
+    denoiser = Denoiser(VideoTransformer(config))
+    if start is not None:
+        if start.denoiser is None or start.spec.transformer != config:
+            raise UserError(f"the model {start.spec.name!r} has other sizes than {config}; it cannot be started from.")
+        denoiser.load_state_dict(start.denoiser.state_dict())
+    return denoiser
+
+
+def velocity_of(
+    denoiser: Denoiser,
+    x_t: Latents,
+    sigma: Sigma,
+    text: TextTokens,
+    *,
+    clean: Latents | None = None,
+    layout: ChunkLayout | None = None,
+) -> Latents:
+    """The velocity at a whole noisy clip: bidirectional, or teacher-forced where there is a layout.
+
+    Teacher forcing runs a clean and the noisy copy in one sequence; every noisy chunk
+    sees the clean chunks before it and itself.
+
+    Args:
+        clean: the clip that serves as past; needed with a layout.
+        layout: how the clip is cut. None: all frames see all.
+    """
+    if layout is None:
+        return denoiser.transformer(x_t, sigma, text)
+    assert clean is not None, "teacher forcing needs the clean clip"
+    frames = x_t.shape[1]
+    both = torch.cat([clean, x_t], dim=1)
+    levels = torch.cat([torch.zeros_like(sigma), sigma], dim=1)
+    if text.parts is not None:
+        text = text.with_parts(text.parts.repeat(1, 2))
+    numbers = torch.arange(frames).repeat(2)
+    mask = layout.teacher_forcing_mask(frames)
+    return denoiser.transformer(both, levels, text, frames=numbers, mask=mask)[:, frames:]
+
+
+def guided_velocity(
+    denoiser: Denoiser, x_t: Latents, sigma: Sigma, text: TextTokens, negative: TextTokens, guidance: float, **how: Any
+) -> Latents:
+    """`velocity_of` with guidance; 1 is none and costs one pass."""
+    conditional = velocity_of(denoiser, x_t, sigma, text, **how)
+    if guidance == 1:
+        return conditional
+    unconditional = velocity_of(denoiser, x_t, sigma, negative, **how)
+    return unconditional + guidance * (conditional - unconditional)
+
+
+def per_chunk(values: torch.Tensor, layout: ChunkLayout, frames: int) -> torch.Tensor:
+    """One value per chunk [b chunks] spread over the latent frames of a clip [b f]."""
+    counts = torch.tensor([len(span) for span in layout.spans(frames)])
+    return values.repeat_interleave(counts, dim=1)

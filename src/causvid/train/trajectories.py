@@ -1,0 +1,151 @@
+"""Teacher to trajectories: what `causvid trajectories RECIPE` does.
+
+The probability flow of the guided teacher is solved by Euler's method from one noise
+per sample, and the states at the student's levels are kept. A bidirectional teacher
+starts from prompts alone; a causal one is solved chunk by chunk under ground-truth
+past, all chunks side by side, which makes each target a function of its own noise.
+
+Sources: CausVid, arXiv:2412.07772, section 4.3; the causal form, Causal-Forcing.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from causvid.data import worlds
+from causvid.data.latents import make_shards, missing_shards
+from causvid.errors import UserError
+from causvid.flow.schedule import FlowSchedule
+from causvid.flow.solvers import euler
+from causvid.models.bundle import Bundle
+from causvid.models.denoiser import Denoiser
+from causvid.nn.text import TextTokens
+from causvid.progress import Progress
+from causvid.train.clips import Prompts, window_prompts
+from causvid.train.common import Parts, guided_velocity
+from causvid.train.parallel import Ranks
+from causvid.train.runs import step_rng
+from causvid.types import Latents
+
+NOISE, WORDING = 0, 1
+"""Streams of random numbers that belong to one seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectoriesConfig:
+    teacher: str = "teacher"
+    """A run beside this folder, a model folder, or a known name."""
+    seed: int = 0
+    samples: int
+    samples_per_shard: int = 32
+    frames: int
+    """Latent frames."""
+    sigmas: tuple[float, ...]
+    """The student's levels."""
+    steps: int = 24
+    """Euler steps; their grid must contain the student's levels."""
+    guidance: float = 2.0
+    change_probability: float = 0.3
+    precision: str = "bfloat16"
+
+    def __post_init__(self) -> None:
+        if self.samples <= 0 or self.samples % self.samples_per_shard:
+            raise UserError(f"{self.samples} samples do not fill shards of {self.samples_per_shard}.")
+
+    def scene(self, seed: int) -> worlds.Scene:
+        return worlds.scene(seed, change_probability=self.change_probability, frames=4 * self.frames)
+
+    def prompts(self, seeds: list[int]) -> Prompts:
+        """The prompts of samples, a function of their seeds."""
+        each = [window_prompts([self.scene(s)], [0], self.frames, step_rng(s, WORDING, 0)) for s in seeds]
+        return Prompts([p.first[0] for p in each], [p.second[0] for p in each], torch.cat([p.parts for p in each]))
+
+
+def kept_steps(sigmas: tuple[float, ...], grid: list[float]) -> list[int]:
+    """Where on the solver's grid the student's levels lie.
+
+    Raises:
+        UserError: a level is not on the grid.
+    """
+    found = []
+    for sigma in sigmas:
+        nearest = min(range(len(grid)), key=lambda i: abs(grid[i] - sigma))
+        if abs(grid[nearest] - sigma) > 1e-4:
+            raise UserError(
+                f"the student's level {sigma} is not on the solver's grid; the nearest is {grid[nearest]:.6f}. "
+                "Choose a number of steps that is a multiple of the student's, and the same shift."
+            )
+        found.append(nearest)
+    return found
+
+
+@torch.no_grad()
+def solve(
+    denoiser: Denoiser,
+    noise: Latents,
+    text: TextTokens,
+    negative: TextTokens,
+    *,
+    config: TrajectoriesConfig,
+    schedule: FlowSchedule,
+    **how: object,
+) -> tuple[Tensor, Latents]:
+    """States at the student's levels [b k f c h w], and the endpoint."""
+    grid = schedule.grid(config.steps)
+    keep = kept_steps(config.sigmas, grid)
+
+    def velocity(x: Latents, sigma: float) -> Latents:
+        level = torch.full(x.shape[:2], sigma, device=x.device)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            return guided_velocity(denoiser, x, level, text, negative, config.guidance, **how)
+
+    states = list(euler(velocity, noise, grid))
+    return torch.stack([states[i] for i in keep], dim=1), states[-1]
+
+
+def make_trajectories(
+    config: TrajectoriesConfig, teacher: Bundle, folder: Path, *, ranks: Ranks
+) -> None:
+    """Solve the samples that are not in `folder` yet, divided over ranks by shard."""
+    parts = Parts.of({"teacher": teacher})
+    if teacher.denoiser is None:
+        raise UserError(f"the model {teacher.spec.name!r} has no transformer to solve.")
+    denoiser, schedule, layout = teacher.denoiser, teacher.spec.schedule, teacher.spec.layout
+    kept_steps(config.sigmas, schedule.grid(config.steps))
+    shards = config.samples // config.samples_per_shard
+
+    def make(number: int) -> tuple[dict[str, Tensor], int]:
+        first = config.seed + number * config.samples_per_shard
+        seeds = list(range(first, first + config.samples_per_shard))
+        noise = torch.cat([parts.noise(1, config.frames, step_rng(s, NOISE, 0)) for s in seeds])
+        how: dict[str, object] = {}
+        stored: dict[str, Tensor] = {"seeds": torch.tensor(seeds)}
+        if layout is not None:
+            truth = true_clips(config, parts, seeds)
+            how, stored["clean"] = {"clean": truth, "layout": layout}, truth.half().cpu()
+        text = config.prompts(seeds).encode(parts.text)
+        negative = parts.negative(len(seeds))
+        states, x0 = solve(denoiser, noise, text, negative, config=config, schedule=schedule, **how)
+        stored |= {"states": states.half().cpu(), "x0": x0.half().cpu()}
+        return stored, len(seeds)
+
+    done = shards - len(missing_shards(folder, shards))
+    with Progress(shards, label="trajectories", unit="shard", done=done) as bar:
+        make_shards(
+            folder,
+            shards=shards,
+            make=make,
+            mine=lambda n: n % ranks.size == ranks.rank,
+            after=lambda: bar.update(ranks.size),
+        )
+    ranks.wait()
+
+
+@torch.no_grad()
+def true_clips(config: TrajectoriesConfig, parts: Parts, seeds: list[int]) -> Latents:
+    """Ground truth for a causal teacher's past: the scenes of the samples, rendered and encoded."""
+    scenes = [config.scene(s) for s in seeds]
+    video, _ = worlds.render(scenes, 4 * config.frames, size=parts.spec.size, device=parts.device)
+    return parts.vae.encode(video)
