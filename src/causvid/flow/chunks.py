@@ -38,7 +38,7 @@ class ChunkLayout:
         first, window, sink = self.first, self.window_frames, self.sink_frames
         if self.frames_per_chunk < 1 or first < 1:
             raise UserError(
-                f"layout: chunks of {self.frames_per_chunk} frames, the first of {first}; at least 1 is needed."
+                f"layout: chunks of {self.frames_per_chunk} frames, the first of {first}; use 1 or more."
             )
         if sink < 0:
             raise UserError(f"layout.sink_frames is {sink}; it must be 0 or more.")
@@ -47,7 +47,8 @@ class ChunkLayout:
         if window is not None and max(first, sink + self.frames_per_chunk) > window:
             raise UserError(
                 f"layout.window_frames is {window}, but a sink of {sink} and a chunk of "
-                f"{max(first, self.frames_per_chunk)} frames must fit inside it. Widen the window or shrink the sink."
+                f"{max(first, self.frames_per_chunk)} frames must fit inside it. "
+                "Widen the window or shrink the sink."
             )
 
     @property

@@ -25,7 +25,7 @@ def flow_matching_loss(
 
 
 def critic_loss(velocity: Latents, x0: Latents, noise: Latents) -> Scalar:
-    """Flow matching on the student's own, detached output: the critic's raw velocity, not an x0 divided by sigma."""
+    """Flow matching on the student's own, detached output; on the raw velocity, not on an x0."""
     return flow_matching_loss(velocity, x0.detach(), noise)
 
 

@@ -88,7 +88,7 @@ class KVCache:
         return range(self.frames, self.frames + frames)
 
     def sink_shift(self, frames: int) -> int:
-        """How far the sink has been carried along, under windowed positions, in the call for the next frames."""
+        """How far windowed positions carry the sink along in a call for the next frames."""
         layout, end = self.layout, self.frames + frames
         if layout.positions == "absolute" or not layout.sink_frames or layout.window_frames is None:
             return 0
@@ -116,7 +116,7 @@ class KVCache:
 
 
 class _Ring:
-    """One layer's slots: a frame's number until the window is full, then sink + (number - sink) mod the rest."""
+    """One layer's slots: number by number until the window is full, then the oldest but the sink's again."""
 
     def __init__(self, layout: ChunkLayout) -> None:
         self.layout = layout
@@ -164,7 +164,8 @@ class _Ring:
             self.values[:, there] = v[:, here]
         sunk = min(self.layout.sink_frames, numbers.stop) - numbers.start
         if self.sink is not None and sunk > 0:
-            self.sink[:, numbers.start * tokens : (numbers.start + sunk) * tokens] = unrotated[:, : sunk * tokens]
+            there = slice(numbers.start * tokens, (numbers.start + sunk) * tokens)
+            self.sink[:, there] = unrotated[:, : sunk * tokens]
 
     def _reserve(self, end: int, k: Heads, tokens: int) -> None:
         """Room for the frames up to `end`: the window at once, or twice as much as needed without one."""
@@ -203,9 +204,8 @@ class _Ring:
             return _Frozen(None, None)
         assert self.keys is not None and self.values is not None
         kept = [slot for run in _ranges(before) for _, slot in self.slots(run)]
-        keys, values = (
-            torch.cat([x[:, _scaled(slot, self.tokens)] for slot in kept], 1) for x in (self.keys, self.values)
-        )
+        slots = [_scaled(slot, self.tokens) for slot in kept]
+        keys, values = (torch.cat([x[:, slot] for slot in slots], 1) for x in (self.keys, self.values))
         if shift:
             assert self.sink is not None
             keys[:, : self.sink.shape[1]] = rotation(self.sink).to(keys.dtype)

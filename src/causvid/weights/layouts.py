@@ -48,7 +48,7 @@ _NAMES = (
     *(
         tuple(f"{name}.{kind}" for name in names)
         for names in _MODULES
-        for kind in (("weight",) if names[0].endswith("_norm") and ".text_norm" not in names[0] else ("weight", "bias"))
+        for kind in (("weight",) if names[0].endswith(("query_norm", "key_norm")) else ("weight", "bias"))
     ),
     *_TABLES,
 )
@@ -87,8 +87,8 @@ def detect(keys: Mapping[str, object] | set[str]) -> Layout:
     Raises:
         UserError: none that is known.
     """
-    for layout, marker in zip(LAYOUTS, ("patch_in.weight", "head.head.weight", "proj_out.weight"), strict=True):
-        if marker in keys:
+    for layout, mark in zip(LAYOUTS, ("patch_in.weight", "head.head.weight", "proj_out.weight"), strict=True):
+        if mark in keys:
             return layout
     shown = ", ".join(sorted(keys)[:3])
     raise UserError(f"these weights ({shown}, ...) are in no known layout; known: {', '.join(LAYOUTS)}.")

@@ -1,0 +1,140 @@
+"""One layer of the video network, and the matrix products it is made of.
+
+Matrix products and attention run in the weights' dtype, or in autocast's. The residual
+stream, norms, modulation and gated sums stay in float32 (float64 in a float64 model):
+`wide` marks these places.
+
+Source: Wan 2.1, arXiv:2503.20314; one noise level per latent frame: CausVid, arXiv:2412.07772.
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import gelu, layer_norm, linear
+
+from causvid.flow.schedule import wide
+from causvid.nn.attention import MaskPlan, attention, attention_where
+from causvid.nn.cache import Past
+from causvid.nn.norm import RMSNorm
+from causvid.nn.rope import Rotation, rotate
+
+Stream = Float[Tensor, "b f t e"]
+"""The residual stream: t tokens in each latent frame."""
+Modulation = Float[Tensor, "b f 6 e"]
+"""Shift, scale and gate for attention, then for the feed-forward, of every latent frame."""
+Tokens = Float[Tensor, "b l e"]
+KeysValues = tuple[Float[Tensor, "b s n d"], Float[Tensor, "b s n d"]]
+
+
+def product(layer: nn.Linear, x: Float[Tensor, "*any i"]) -> Float[Tensor, "*any o"]:
+    """A matrix product in the weights' dtype, or autocast's."""
+    if not torch.is_autocast_enabled(x.device.type):
+        x = x.to(layer.weight.dtype)
+    return layer(x)
+
+
+def wide_product(layer: nn.Linear, x: Float[Tensor, "*any i"]) -> Float[Tensor, "*any o"]:
+    """A matrix product in float32 at least, whatever autocast says."""
+    with torch.autocast(x.device.type, enabled=False):
+        return linear(wide(x).to(wide(layer.weight).dtype), wide(layer.weight), wide(layer.bias))
+
+
+def modulate(
+    x: Stream, shift: Float[Tensor, "b f e"], scale: Float[Tensor, "b f e"], *, eps: float
+) -> Stream:
+    """Normalised over the width, times 1 + scale, plus shift."""
+    return torch.addcmul(shift[:, :, None], layer_norm(x, x.shape[-1:], eps=eps), 1 + scale[:, :, None])
+
+
+class MLP(nn.Module):
+    """Two matrices; what stands between them is the caller's."""
+
+    def __init__(self, width: int, hidden: int, out: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(width, hidden)
+        self.down = nn.Linear(hidden, out)
+
+
+class Attention(nn.Module):
+    """The parameters of one attention: to the video itself, or to the text."""
+
+    def __init__(self, width: int, *, heads: int, eps: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.query_norm, self.key_norm = RMSNorm(width, eps=eps), RMSNorm(width, eps=eps)
+
+    def split(self, x: Tokens) -> Float[Tensor, "b l n d"]:
+        return x.unflatten(-1, (self.heads, -1))
+
+    def over_video(self, x: Tokens, turn: Rotation, *, plan: MaskPlan | None, past: Past | None) -> Tokens:
+        """Self-attention of the frames in x, and of their past."""
+        v = self.split(product(self.value, x))
+        q = rotate(self.split(self.query_norm(product(self.query, x))), turn).to(v.dtype)
+        unrotated = self.split(self.key_norm(product(self.key, x)))
+        k = rotate(unrotated, turn).to(v.dtype)
+        if past is not None:
+            k, v = past.join(k, v, unrotated=unrotated)
+        return product(self.out, attention(q, k, v, plan=plan).flatten(2))
+
+    def read_text(self, text: Float[Tensor, "b s e"]) -> KeysValues:
+        """Keys and values of the text."""
+        v = self.split(product(self.value, text))
+        return self.split(self.key_norm(product(self.key, text))).to(v.dtype), v
+
+    def over_text(self, x: Tokens, text: KeysValues, *, reads: Bool[Tensor, "b l s"] | None) -> Tokens:
+        """Cross-attention; `reads` says which token reads which row, where a prompt has parts."""
+        k, v = text
+        q = self.split(self.query_norm(product(self.query, x))).to(v.dtype)
+        read = attention(q, k, v) if reads is None else attention_where(q, k, v, mask=reads)
+        return product(self.out, read.flatten(2))
+
+
+class Layer(nn.Module):
+    """Self-attention, text, feed-forward; the first and the last modulated by the noise level."""
+
+    def __init__(self, width: int, *, heads: int, ffn: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.modulation = nn.Parameter(torch.randn(1, 6, width) / math.sqrt(width))
+        self.video = Attention(width, heads=heads, eps=eps)
+        self.text_norm = nn.LayerNorm(width, eps=eps)
+        self.text = Attention(width, heads=heads, eps=eps)
+        self.ffn = MLP(width, ffn, width)
+
+    def forward(
+        self,
+        x: Stream,
+        modulation: Modulation,
+        *,
+        turn: Rotation,
+        plan: MaskPlan | None,
+        past: Past | None,
+        text: KeysValues,
+        reads: Bool[Tensor, "b l s"] | None,
+    ) -> Stream:
+        """The stream after this layer.
+
+        Args:
+            x: the stream before it.
+            modulation: what the noise level of each frame asks for.
+            turn: rotary positions of the tokens.
+            plan: which frames see which; None: all see all.
+            past: what came before these frames; None: nothing.
+            text: this layer's keys and values of the text.
+            reads: which rows of the text each token reads; None: all.
+        """
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (wide(self.modulation) + modulation).unbind(2)
+        frames = x.shape[1:3]
+        y = self.video.over_video(
+            modulate(x, shift, scale, eps=self.eps).flatten(1, 2), turn, plan=plan, past=past
+        )
+        x = torch.addcmul(x, gate[:, :, None], y.unflatten(1, frames).to(x.dtype))
+        norm = self.text_norm
+        y = layer_norm(x, x.shape[-1:], wide(norm.weight), wide(norm.bias), norm.eps)
+        x = x + self.text.over_text(y.flatten(1, 2), text, reads=reads).unflatten(1, frames)
+        y = product(self.ffn.up, modulate(x, ffn_shift, ffn_scale, eps=self.eps))
+        y = product(self.ffn.down, gelu(y, approximate="tanh"))
+        return torch.addcmul(x, ffn_gate[:, :, None], y.to(x.dtype))
