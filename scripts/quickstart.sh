@@ -8,5 +8,5 @@ case "${VENV:=$root/.venv}" in /*) ;; *) VENV="$PWD/$VENV" ;; esac
 export VENV
 
 bash "$root/scripts/setup.sh"
-echo "Running: $VENV/bin/causvid demo $*"
+echo "Running: $VENV/bin/causvid demo${*:+ $*}"
 exec "$VENV/bin/python" -P -m causvid demo "$@"
