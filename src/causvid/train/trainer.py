@@ -70,7 +70,10 @@ def train(stage: Stage, config: LoopConfig, run: runs.Run, *, ranks: Ranks, devi
         if ranks.is_main:
             run.save(step, _state(stage, optimizers, skipped))
 
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+    # A rollout mixes passes with and without grad: no cast weight may be carried from one to the other.
+    autocast = torch.autocast(
+        device.type, torch.bfloat16, enabled=config.precision == "bfloat16", cache_enabled=False
+    )
     with _interruptible() as interrupted, Progress(config.steps, label=label, unit="step", done=start) as bar:
         for step in range(start, config.steps):
             rng = runs.step_rng(config.seed, ranks.rank, step)
