@@ -22,8 +22,8 @@ FLOORS = {
     3: {"models", "weights"},
     4: {"generate"},
     5: {"data"},
-    6: {"train", "evaluate", "serve"},
-    7: {"cli"},
+    6: {"train", "evaluate", "serve", "recording", "description", "doctor"},
+    7: {"cli", "demo"},
     8: {"__init__", "__main__"},
 }
 FLOOR_OF = {part: floor for floor, parts in FLOORS.items() for part in parts}
@@ -31,7 +31,7 @@ SIBLINGS = FLOORS[6]
 
 ORDER_INSIDE = {
     "nn": ["rope", "cache", "attention", "transformer"],
-    "generate": ["rollout", "session"],
+    "generate": ["rollout", "session", "pipeline"],
     "models": ["spec", "bundle"],
 }
 """Within a floor, a module of this list imports only those before it."""

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from causvid.errors import UserError
+    from causvid.generate.pipeline import Pipeline, load
     from causvid.generate.session import StreamingSession
-    from causvid.models.bundle import Bundle, load
 
-__all__ = ["load", "Bundle", "StreamingSession", "UserError", "__version__"]
+__all__ = ["load", "Pipeline", "StreamingSession", "UserError", "__version__"]
 
 _HOMES = {
-    "load": "causvid.models.bundle",
-    "Bundle": "causvid.models.bundle",
+    "load": "causvid.generate.pipeline",
+    "Pipeline": "causvid.generate.pipeline",
     "StreamingSession": "causvid.generate.session",
     "UserError": "causvid.errors",
 }

@@ -64,6 +64,20 @@ class KVCache:
         self.frames += frames
         self._scratch = None
 
+    def skip_to(self, frame: int) -> None:
+        """Go on at this frame number, at the start of a chunk; the frames until there count as forgotten.
+
+        Raises:
+            ValueError: the cache is past it, or frames have been skipped before.
+        """
+        if frame < self.frames or (frame > self.frames and any(ring.skipped for ring in self._rings)):
+            raise ValueError(f"cannot skip to frame {frame} from {self.frames}: only ahead, and only once.")
+        if frame == self.frames:
+            return
+        for ring in self._rings:
+            ring.skipped = range(self.frames, frame)
+        self.frames, self._scratch = frame, None
+
     def snapshot(self) -> "KVCache":
         """A copy that shares nothing that changes."""
         copy = KVCache(self.layout, layers=len(self._rings))
@@ -128,13 +142,15 @@ class _Ring:
         self.sink: Tensor | None = None
         self.shift = 0
         self.tokens = 0
+        self.skipped = range(0)
+        """Frames of this number were never written."""
 
     def copy(self) -> "_Ring":
         other = _Ring(self.layout)
         other.keys, other.values, other.sink = (
             None if x is None else x.clone() for x in (self.keys, self.values, self.sink)
         )
-        other.shift, other.tokens = self.shift, self.tokens
+        other.shift, other.tokens, other.skipped = self.shift, self.tokens, self.skipped
         return other
 
     def slots(self, numbers: range) -> list[tuple[slice, slice]]:
@@ -190,22 +206,31 @@ class _Ring:
             self.keys[:, : self.sink.shape[1]] = rotation(self.sink).to(self.keys.dtype)
             self.shift = shift
 
-    def visible(self, end: int) -> tuple[Tensor, Tensor]:
-        """All slots in use once the chunk that ends here has been written."""
+    def visible(self, numbers: range) -> tuple[Tensor, Tensor]:
+        """All slots in use once the chunk of these frames has been written."""
         assert self.keys is not None and self.values is not None
-        used = self.tokens * min(end, self.layout.window_frames or end)
+        seen = self.layout.visible_frames(numbers.start, numbers.stop)
+        if any(number in self.skipped for number in seen):
+            return self.gather(self._written(seen))
+        used = self.tokens * len(seen)
         return self.keys[:, :used], self.values[:, :used]
+
+    def _written(self, numbers: list[int]) -> list[int]:
+        return [number for number in numbers if number not in self.skipped]
+
+    def gather(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
+        """A copy of the keys and values of these frames."""
+        assert self.keys is not None and self.values is not None
+        kept = [_scaled(slot, self.tokens) for run in _ranges(numbers) for _, slot in self.slots(run)]
+        return torch.cat([self.keys[:, s] for s in kept], 1), torch.cat([self.values[:, s] for s in kept], 1)
 
     def frozen(self, numbers: range, shift: int, rotation: Callable[[Heads], Heads]) -> "_Frozen":
         """A copy of the frames the chunk will see before it."""
-        visible = self.layout.visible_frames(numbers.start, numbers.stop)
-        before = [number for number in visible if number < numbers.start]
+        seen = self._written(self.layout.visible_frames(numbers.start, numbers.stop))
+        before = [number for number in seen if number < numbers.start]
         if not before:
             return _Frozen(None, None)
-        assert self.keys is not None and self.values is not None
-        kept = [slot for run in _ranges(before) for _, slot in self.slots(run)]
-        slots = [_scaled(slot, self.tokens) for slot in kept]
-        keys, values = (torch.cat([x[:, slot] for slot in slots], 1) for x in (self.keys, self.values))
+        keys, values = self.gather(before)
         if shift:
             assert self.sink is not None
             keys[:, : self.sink.shape[1]] = rotation(self.sink).to(keys.dtype)
@@ -221,7 +246,7 @@ class _Written:
     def join(self, k: Heads, v: Heads, *, unrotated: Heads) -> tuple[Tensor, Tensor]:
         self.ring.write(self.numbers, k, v, unrotated)
         self.ring.turn_sink(self.shift, self.rotation)
-        return self.ring.visible(self.numbers.stop)
+        return self.ring.visible(self.numbers)
 
 
 class _Frozen:

@@ -1,0 +1,328 @@
+"""The `causvid` command: verbs, each of which calls one function.
+
+    causvid demo
+    causvid generate tiny "a red ball on the grass" -o ball.mp4
+
+Knows how people type things and how errors reach them: a `UserError` is one line on
+standard error and exit status 2, Ctrl-C is 130. Nothing heavy is imported before it is
+needed: `causvid --help` does not load torch.
+"""
+
+import errno
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional, UseAppendAction, arg
+
+from causvid import __version__
+from causvid.errors import UserError
+
+DESCRIPTION = """Streaming video from a sentence: train, distil and run causal video diffusion.
+
+Start with `causvid demo`. Every verb has its own --help. `--debug` shows where an error came from."""
+
+ModelName = Annotated[Positional[str], arg(metavar="MODEL")]
+RecipeName = Annotated[Positional[str], arg(metavar="RECIPE")]
+Budget = Literal["full", "smoke"]
+Overrides = Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="KEY=VALUE")]
+
+
+def demo(*, out: Path = Path()) -> None:
+    """Stream ten seconds from the embedded model, changing the prompt half-way.
+
+    Args:
+        out: folder for causvid-demo.mp4 and causvid-demo.png.
+    """
+    from causvid.demo import run_demo
+
+    _use_threads()
+    run_demo(out)
+
+
+def generate(
+    model: ModelName,
+    prompt: Annotated[Positional[str], arg(metavar="PROMPT")],
+    /,
+    *,
+    seconds: float | None = None,
+    seed: int = 0,
+    image: Path | None = None,
+    prompt_at: Annotated[UseAppendAction[tuple[tuple[float, str], ...]], arg(metavar="SECONDS PROMPT")] = (),
+    transition: Literal["soft", "recache"] = "soft",
+    size: Annotated[str | None, arg(metavar="HxW")] = None,
+    scale: int | None = None,
+    device: str = "auto",
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    out: Annotated[Path, arg(aliases=["-o"])] = Path("out.mp4"),
+) -> None:
+    """Make a video of a prompt and write it while it grows.
+
+    Args:
+        model: a known name (tiny), a model folder, or a training run.
+        prompt: what the video shows.
+        seconds: how long; 10 by default, or what a bidirectional model was trained on.
+        seed: the same seed gives the same video.
+        image: a JPEG, PNG or WebP to start from; it is cropped to the video's shape.
+        prompt_at: another prompt from a moment on; may be given several times.
+        transition: whether a new prompt leaves the past as it was, or reads it again.
+        size: height and width in pixels; by default what the model was trained at.
+        scale: enlarge the pictures by a whole number; by default what is comfortable to watch.
+        device: auto, cpu, cuda ...
+        dtype: of the network's matrix products.
+        out: where; .mp4, .gif, .webp, or .png for a contact sheet.
+    """
+    import torch
+
+    from causvid.data.images import read_image
+    from causvid.generate.pipeline import load
+    from causvid.recording import record
+
+    _use_threads()
+    pixels = _size(size)
+    pipeline = load(model, device=device, dtype=getattr(torch, dtype))
+    for text in (prompt, *(text for _, text in prompt_at)):
+        _warn_of_unknown_words(pipeline.unknown_words(text))
+    start = None if image is None else read_image(image, size=pixels or pipeline.spec.size)
+    made = record(
+        pipeline,
+        prompt,
+        out,
+        seconds=seconds,
+        seed=seed,
+        image=start,
+        prompts_at=dict(prompt_at),
+        transition=transition,
+        size=pixels,
+        scale=scale,
+        facts=None if image is None else {"image": image.name},
+    )
+    print(made)
+
+
+def info(what: Annotated[Positional[str], arg(metavar="MODEL|FILE")], /, *, json: bool = False) -> None:
+    """Say what a model is, or how a clip was made.
+
+    Args:
+        what: a known model name, a model folder, or a clip that causvid wrote.
+        json: print one JSON object.
+    """
+    from causvid.description import describe
+
+    _show(describe(what), as_json=json)
+
+
+def bench(
+    model: ModelName, /, *, seconds: float = 10.0, repeats: int = 3, device: str = "auto", json: bool = False
+) -> None:
+    """Measure a student against its 50-step guided teacher, in one run on this machine.
+
+    Args:
+        model: a causal few-step model.
+        seconds: length of the clip.
+        repeats: how often each is measured; medians are reported.
+        device: auto, cpu, cuda ...
+        json: print one JSON object.
+    """
+    from causvid.evaluate.speed import compare, lines
+
+    _use_threads()
+    measured = compare(model, seconds=seconds, repeats=repeats, device=device)
+    _print_json(measured) if json else print("\n".join(lines(measured)))
+
+
+def doctor(*, json: bool = False) -> None:
+    """Check this machine and this installation.
+
+    Args:
+        json: print one JSON object.
+    """
+    from causvid.doctor import examine
+
+    _show(examine(), as_json=json)
+
+
+def train(
+    recipe: RecipeName, /, *, out: Path | None = None, budget: Budget = "full", overrides: Overrides = (),
+    device: str = "auto",
+) -> None:  # fmt: skip
+    """Train a recipe to its end; stop it anywhere and run the same command again to go on.
+
+    Args:
+        recipe: a TOML file, or one of the package such as tiny/teacher.
+        out: folder of the run; runs/RECIPE by default.
+        budget: smoke is a minute's walk through the same code.
+        overrides: change a key of the recipe; may be given several times.
+        device: auto, cpu, cuda ...
+    """
+    from causvid.train.recipe import run_recipe
+
+    out = out or _run_folder(recipe)
+    print(run_recipe(recipe, out=out, budget=budget, overrides=list(overrides), device=device))
+
+
+def encode(
+    recipe: RecipeName, /, *, out: Path | None = None, budget: Budget = "full", overrides: Overrides = ()
+) -> None:
+    """Encode the clips of a recipe into latents; what is there already is kept.
+
+    Args:
+        recipe: a TOML file, or one of the package such as tiny/latents.
+        out: folder of the latents; runs/RECIPE by default.
+        budget: smoke is a minute's walk through the same code.
+        overrides: change a key of the recipe; may be given several times.
+    """
+    from causvid.train.recipe import run_encode
+
+    print(run_encode(recipe, out=out or _run_folder(recipe), budget=budget, overrides=list(overrides)))
+
+
+def trajectories(
+    recipe: RecipeName, /, *, out: Path | None = None, budget: Budget = "full", overrides: Overrides = ()
+) -> None:
+    """Solve a teacher's trajectories for a student to start from; what is there already is kept.
+
+    Args:
+        recipe: a TOML file, or one of the package such as tiny/trajectories.
+        out: folder of the trajectories; runs/RECIPE by default.
+        budget: smoke is a minute's walk through the same code.
+        overrides: change a key of the recipe; may be given several times.
+    """
+    from causvid.train.recipe import run_trajectories
+
+    print(run_trajectories(recipe, out=out or _run_folder(recipe), budget=budget, overrides=list(overrides)))
+
+
+def reproduce(
+    name: Annotated[Positional[str], arg(metavar="NAME")], /, *, out: Path | None = None, budget: Budget = "full",
+    device: str = "auto",
+) -> None:  # fmt: skip
+    """Run every stage of a model, in order; finished ones are kept.
+
+    Args:
+        name: tiny.
+        out: folder of the runs; runs/NAME by default.
+        budget: smoke is a minute's walk through the same code.
+        device: auto, cpu, cuda ...
+    """
+    from causvid.train.recipe import reproduce as run_chain
+
+    print(run_chain(name, out=out or Path("runs") / name, budget=budget, device=device))
+
+
+VERBS = {
+    verb.__name__: verb
+    for verb in (demo, generate, info, bench, doctor, train, encode, trajectories, reproduce)
+}
+RESUMABLE = ("train", "encode", "trajectories", "reproduce")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status.
+
+    Args:
+        argv: what was typed after `causvid`; None takes the process's own.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    if words[:1] == ["--version"]:
+        print(f"causvid {__version__}")
+        return 0
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            VERBS, prog="causvid", description=DESCRIPTION, args=words or ["--help"]
+        )
+        sys.stdout.flush()
+        return 0
+    except KeyboardInterrupt:
+        resumable = words[:1] and words[0] in RESUMABLE
+        _complain(
+            "interrupted; "
+            + ("run the same command again to continue" if resumable else "nothing was written")
+        )
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; without this the interpreter complains at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        message = _for_people(error)
+        if debug or message is None:
+            traceback.print_exc()
+        if message is None:
+            return 1
+        _complain(message)
+        return 2
+
+
+def _for_people(error: Exception) -> str | None:
+    """The one line of an error that is not a bug of ours."""
+    if isinstance(error, UserError):
+        return str(error)
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    for cause in _chain(error):
+        if (isinstance(cause, OSError) and cause.errno in full) or "No space left on device" in str(cause):
+            where = getattr(cause, "filename", None)
+            return f"the disk is full{f' ({where})' if where else ''}; free some space and run the same command again."
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _complain(message: str) -> None:
+    print(f"causvid: {message}", file=sys.stderr, flush=True)
+
+
+def _warn_of_unknown_words(words: Sequence[str]) -> None:
+    if words:
+        _complain(f"the model does not know {', '.join(map(repr, dict.fromkeys(words)))}; it will guess.")
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """HxW as two numbers."""
+    if text is None:
+        return None
+    height, _, width = text.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal()):
+        raise UserError(f"size is {text!r}; give height x width in pixels, such as 64x64.")
+    return int(height), int(width)
+
+
+def _run_folder(recipe: str) -> Path:
+    """runs/tiny/teacher for the recipe tiny/teacher, runs/mine for ../mine.toml."""
+    return Path("runs") / (Path(recipe).stem if recipe.endswith(".toml") else recipe)
+
+
+def _use_threads() -> None:
+    """As many torch threads as CAUSVID_THREADS says."""
+    text = os.environ.get("CAUSVID_THREADS")
+    if text is None:
+        return
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise UserError(f"CAUSVID_THREADS is {text!r}; it must be a whole number from 1 to 1024.")
+    import torch
+
+    torch.set_num_threads(int(text))
+
+
+def _show(facts: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        _print_json(facts)
+        return
+    width = max(map(len, facts), default=0)
+    for name, value in facts.items():
+        print(f"{name:{width}}  {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))

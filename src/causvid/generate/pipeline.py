@@ -1,0 +1,227 @@
+"""A model with the two things people do with it: stream a video, or make one.
+
+    model = causvid.load("tiny")
+    for frames in model.stream("a red ball on the grass", seconds=10):
+        ...                                    # uint8 [t H W 3], chunk by chunk
+    clip = model.generate("a red ball on the grass", seconds=10)
+
+Seconds become whole chunks, and the last one is cut to the exact number of frames.
+What happens inside a stream is in `generate/session.py`.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from causvid.errors import UserError
+from causvid.flow.chunks import ChunkLayout
+from causvid.generate.rollout import rollout
+from causvid.generate.session import (
+    StreamingSession, check_seed, check_transition, chunk_rng, latent_shape, parts_of, sampler_of,
+)  # fmt: skip
+from causvid.models.bundle import Bundle, load_bundle
+from causvid.models.spec import ModelSpec
+from causvid.models.text import check_prompt
+from causvid.pixels import to_uint8
+from causvid.types import Frames
+
+MAX_SECONDS = 86_400
+"""A day; whoever wants more streams without an end."""
+
+
+class Pipeline:
+    """A loaded model. Make one with `causvid.load`."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model says about itself."""
+        return self.bundle.spec
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model as a folder that `causvid.load` reads."""
+        self.bundle.save(Path(folder))
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """The words of a prompt that mean nothing to this model."""
+        return parts_of(self.bundle)[2].unknown_words(prompt)
+
+    def session(self, prompt: str, **how: Any) -> StreamingSession:
+        """A stream to steer by hand; the arguments are those of `StreamingSession`."""
+        return StreamingSession(self.bundle, prompt, **how)
+
+    def stream(
+        self,
+        prompt: str,
+        *,
+        seconds: float | int | None = None,
+        seed: int = 0,
+        image: UInt8[Tensor, "H W 3"] | None = None,
+        prompts_at: Mapping[float, str] | Mapping[int, str] | None = None,
+        transition: str = "soft",
+        size: tuple[int, int] | None = None,
+        layout: ChunkLayout | None = None,
+    ) -> Iterator[Frames]:
+        """Chunks of frames, as soon as they exist.
+
+        Args:
+            prompt: what the video shows.
+            seconds: how long; None never ends.
+            seed: of all noise.
+            image: a picture of the video's size to start from.
+            prompts_at: further prompts and when they begin, in seconds; a prompt begins with
+                the chunk that shows that moment.
+            transition: what a new prompt does to the past, "soft" or "recache".
+            size: height and width in pixels; the model's own by default.
+            layout: chunks, window and sink, where they should differ from the model's own.
+
+        Raises:
+            UserError: an argument that does not fit the model.
+        """
+        frames = math.inf if seconds is None else frames_in(seconds, self.spec.fps)
+        changes = check_changes(prompts_at or {}, seconds)
+        check_transition(transition)
+        session = self.session(prompt, seed=seed, image=image, size=size, layout=layout)
+        return self._chunks(session, frames, changes, transition)
+
+    def _chunks(
+        self, session: StreamingSession, left: float, changes: list[tuple[float, str]], transition: str
+    ) -> Iterator[Frames]:
+        while left > 0:
+            shown_until = (session.frames + session.next_frames) / self.spec.fps
+            while changes and changes[0][0] < shown_until:
+                session.set_prompt(changes.pop(0)[1], transition=transition)
+            frames = session.next_chunk()
+            yield frames if len(frames) <= left else frames[: int(left)]
+            left -= len(frames)
+
+    def generate(
+        self, prompt: str, *, seconds: float | int | None = None, seed: int = 0, **how: Any
+    ) -> Frames:
+        """A whole clip; `how` as in `stream`.
+
+        A bidirectional model makes it in one piece and takes no `how` but `size`.
+
+        Args:
+            seconds: how long; by default as long as the clips the model was trained on.
+        """
+        longest = self._clip_seconds()
+        if self.spec.layout is None and how.get("layout") is None:
+            return self._whole_clip(prompt, seconds=longest if seconds is None else seconds, seed=seed, **how)
+        return torch.cat(
+            list(self.stream(prompt, seconds=longest if seconds is None else seconds, seed=seed, **how))
+        )
+
+    def _clip_seconds(self) -> float:
+        geometry = parts_of(self.bundle)[1].geometry
+        return geometry.frames_of(self.spec.clip_frames) / self.spec.fps
+
+    @torch.no_grad()
+    def _whole_clip(
+        self,
+        prompt: str,
+        *,
+        seconds: float | int,
+        seed: int,
+        size: tuple[int, int] | None = None,
+        **refused: Any,
+    ) -> Frames:
+        if refused:
+            raise UserError(
+                f"the model {self.spec.name!r} is bidirectional and makes clips in one piece: "
+                f"{', '.join(refused)} need a causal model."
+            )
+        if frames_in(seconds, self.spec.fps) > frames_in(self._clip_seconds(), self.spec.fps):
+            raise UserError(
+                f"the model {self.spec.name!r} is bidirectional and makes clips of at most "
+                f"{self._clip_seconds():g} seconds, not {seconds:g}. A causal model goes on for as long as you like."
+            )
+        denoiser, vae, text = parts_of(self.bundle)
+        shape = latent_shape(self.bundle, size or self.spec.size)
+        wanted = frames_in(seconds, self.spec.fps)
+        count = next(f for f in range(1, self.spec.clip_frames + 1) if vae.geometry.frames_of(f) >= wanted)
+        rng = chunk_rng(check_seed(seed), 0)
+        sigmas, renoise = sampler_of(self.bundle)
+        device = denoiser.transformer.out.weight.device
+        latents = rollout(
+            denoiser,
+            torch.randn((1, count, *shape), generator=rng).to(device),
+            text([check_prompt(prompt)]),
+            layout=None,
+            sigmas=sigmas,
+            rng=rng,
+            renoise=renoise,
+            negative=text([self.spec.negative]),
+            guidance=self.spec.guidance,
+        )
+        return to_uint8(vae.decode(latents))[0, :wanted].cpu()
+
+
+def load(
+    name: str | Path, *, device: torch.device | str = "auto", dtype: torch.dtype = torch.float32
+) -> Pipeline:
+    """The model called `name`: an embedded one ("tiny"), a model folder, or a training run.
+
+    Args:
+        device: "auto" takes a GPU where there is one.
+        dtype: of the network's matrix products; everything else stays in float32.
+
+    Raises:
+        UserError: no such model or device, or a damaged folder.
+    """
+    bundle = load_bundle(name, device=pick_device(device))
+    if bundle.denoiser is not None and dtype != torch.float32:
+        bundle.denoiser.transformer.cast(dtype)
+    return Pipeline(bundle)
+
+
+def pick_device(device: torch.device | str) -> torch.device:
+    """The device of this name, "auto" being a GPU where there is one.
+
+    Raises:
+        UserError: an unknown name, or a device this machine lacks.
+    """
+    if str(device) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {str(device)!r} cannot be used here; try auto, cpu or cuda.") from error
+    return chosen
+
+
+def frames_in(seconds: float | int, fps: float | int) -> int:
+    """The number of frames of a clip of this length, at least one.
+
+    Raises:
+        UserError: not a length between 0 and a day.
+    """
+    if not 0 < seconds <= MAX_SECONDS:
+        raise UserError(f"seconds is {seconds:g}; it must be above 0 and at most {MAX_SECONDS} (a day).")
+    return max(1, round(seconds * fps))
+
+
+def check_changes(
+    prompts_at: Mapping[float, str] | Mapping[int, str], seconds: float | int | None
+) -> list[tuple[float, str]]:
+    """Prompts to come with their moments, in order.
+
+    Raises:
+        UserError: one is empty, before the start or after the end.
+    """
+    for moment, prompt in prompts_at.items():
+        check_prompt(prompt)
+        if not 0 <= moment < (math.inf if seconds is None else seconds):
+            end = "" if seconds is None else f" and before the end, {seconds:g}"
+            raise UserError(
+                f"the prompt {prompt!r} is to begin at {moment:g} seconds; that must be 0 or more{end}."
+            )
+    return sorted((float(moment), prompt) for moment, prompt in prompts_at.items())

@@ -1,0 +1,134 @@
+"""A stream becomes a file, chunk by chunk, while somebody watches it grow.
+
+Joins three things that know nothing of one another: a pipeline, a clip writer and a
+progress bar. What a clip was made from is stored inside it.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import UInt8
+from torch import Tensor
+
+from causvid import __version__
+from causvid.data.video import ClipWriter, viewing_scale
+from causvid.errors import UserError
+from causvid.generate.pipeline import Pipeline, frames_in
+from causvid.progress import Progress
+from causvid.types import Frames
+
+DEFAULT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """What was written, and how fast it came."""
+
+    path: Path
+    frames: int
+    fps: float | int
+    size: tuple[int, int]
+    """Height and width of the file's pictures."""
+    first_frames_seconds: float
+    """From the prompt to the first frames, loading not included."""
+    seconds: float
+    """Wall time of making and writing all frames."""
+
+    @property
+    def frames_per_second(self) -> float:
+        return self.frames / self.seconds
+
+    def __str__(self) -> str:
+        height, width = self.size
+        return (
+            f"{self.path}: {self.frames / self.fps:g} s of video, {width}x{height}, {self.frames} frames in "
+            f"{self.seconds:.2f} s ({self.frames_per_second:.0f} frames/s), "
+            f"the first after {self.first_frames_seconds:.2f} s"
+        )
+
+
+def record(
+    pipeline: Pipeline,
+    prompt: str,
+    out: Path,
+    *,
+    seconds: float | int | None = None,
+    seed: int = 0,
+    image: UInt8[Tensor, "H W 3"] | None = None,
+    prompts_at: Mapping[float, str] | None = None,
+    transition: str = "soft",
+    size: tuple[int, int] | None = None,
+    scale: int | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> Recording:
+    """Generate a clip into a file; its suffix decides the kind.
+
+    Args:
+        seconds: how long; by default ten, or the length a bidirectional model was trained on.
+        image, prompts_at, transition, size: as in `Pipeline.stream`.
+        scale: whole-number enlargement; by default what is comfortable to watch.
+        facts: further things to store in the file.
+
+    Raises:
+        UserError: bad input, or a file that cannot be written. Nothing is left behind then.
+    """
+    spec = pipeline.spec
+    if scale is not None and not 1 <= scale <= 64:
+        raise UserError(f"scale is {scale}; it must be a whole number from 1 to 64.")
+    causal = {"image": image, "prompts_at": prompts_at or None, "transition": transition}
+    changed = {key: value for key, value in causal.items() if value not in (None, "soft")}
+    if spec.layout is not None and seconds is None:
+        seconds = DEFAULT_SECONDS
+    started = time.perf_counter()
+    chunks: Iterator[Frames]
+    if spec.layout is None:
+        chunks = _at_once(pipeline, prompt, seconds=seconds, seed=seed, size=size, **changed)
+    else:
+        chunks = pipeline.stream(prompt, seconds=seconds, seed=seed, size=size, **changed)
+    metadata = {
+        "prompt": prompt.strip(),
+        "prompts_at": {f"{moment:g}": text for moment, text in (prompts_at or {}).items()},
+        "transition": transition,
+        "seed": seed,
+        "model": spec.name,
+        "sigmas": list(spec.sigmas),
+        "size": list(size or spec.size),
+        "fps": spec.fps,
+        "seconds": seconds,
+        "version": __version__,
+        **(facts or {}),
+    }
+    enlarged = scale or default_scale(out, (size or spec.size)[0])
+    total = None if seconds is None else frames_in(seconds, spec.fps)
+    first = None
+    with ClipWriter(out, fps=spec.fps, metadata=metadata, scale=enlarged) as clip:
+        with Progress(total, label=out.name, unit="frame") as bar:
+            for frames in chunks:
+                first = first or time.perf_counter() - started
+                clip.write(frames)
+                bar.update(len(frames))
+    seconds_taken = time.perf_counter() - started
+    assert first is not None and clip.size is not None
+    height, width = clip.size
+    return Recording(
+        path=out,
+        frames=clip.frames,
+        fps=spec.fps,
+        size=(height * enlarged, width * enlarged),
+        first_frames_seconds=first,
+        seconds=seconds_taken,
+    )
+
+
+def _at_once(pipeline: Pipeline, prompt: str, **how: Any) -> Iterator[Frames]:
+    """A whole clip as one chunk."""
+    yield pipeline.generate(prompt, **how)
+
+
+def default_scale(out: Path, height: int) -> int:
+    """Comfortable to watch; a contact sheet shows many pictures and takes half of that."""
+    scale = viewing_scale(height)
+    return max(1, scale // 2) if out.suffix.lower() == ".png" else scale
