@@ -115,6 +115,7 @@ def rollout(
     negative: TextTokens | None = None,
     guidance: float = 1.0,
     grad_at: int | None = None,
+    grad_from: int = 0,
 ) -> Latents:
     """A clip, chunk by chunk through a cache; or all at once where there is no layout.
 
@@ -124,6 +125,7 @@ def rollout(
         layout: how the clip is cut. None: bidirectional, one chunk of everything.
         sigmas, rng, renoise, grad_at: as in `denoise_chunk`.
         negative, guidance: move away from this prompt; 1 is off.
+        grad_from: latent frames that are only rolled out, every step of them, before `grad_at` applies.
 
     Raises:
         UserError: the clip does not end with a whole chunk.
@@ -144,7 +146,10 @@ def rollout(
     for span in layout.spans(noise.shape[1]):
         mine = condition.reading(span)
         part = noise[:, span.start : span.stop]
-        x0 = denoise_chunk(denoiser, part, mine, sigmas, rng=rng, renoise=renoise, grad_at=grad_at)
+        judged = span.start >= grad_from
+        with torch.set_grad_enabled(torch.is_grad_enabled() and judged):
+            leave = grad_at if judged else None
+            x0 = denoise_chunk(denoiser, part, mine, sigmas, rng=rng, renoise=renoise, grad_at=leave)
         commit_chunk(denoiser, x0, mine)
         finished.append(x0)
     return torch.cat(finished, dim=1)

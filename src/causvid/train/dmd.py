@@ -51,6 +51,9 @@ class DmdConfig:
     batch: int = 8
     frames: int = 12
     """Latent frames per clip."""
+    past_frames: int = 0
+    """In rollouts: at most so many latent frames come before the clip that is judged, so that the student
+    also learns to go on from its own long past. Whole chunks, drawn anew every step."""
     sigmas: tuple[float, ...]
     """The student's levels, in sampling order."""
     layout: ChunkLayout = field(default_factory=ChunkLayout)
@@ -67,6 +70,10 @@ class DmdConfig:
     def __post_init__(self) -> None:
         if self.critic_steps < 1 or self.critic_warmup < 0:
             raise UserError("dmd.critic_steps must be at least 1 and dmd.critic_warmup at least 0.")
+        if self.past_frames % self.layout.frames_per_chunk or self.past_frames < 0:
+            raise UserError(
+                f"dmd.past_frames is {self.past_frames}; whole chunks of {self.layout.frames_per_chunk} are needed."
+            )
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,8 @@ class DmdBatch:
     clips: ClipBatch
     exit_step: int
     """The student's step that runs under grad; the same on all ranks."""
+    past: int
+    """Latent frames rolled out before the clip that is judged; the same on all ranks."""
 
 
 class Dmd:
@@ -109,27 +118,32 @@ class Dmd:
 
     def batch(self, step: int, rng: torch.Generator) -> DmdBatch:
         config = self.config
-        exit_step = int(torch.randint(len(config.sigmas), (), generator=step_rng(0, SHARED_BY_RANKS, step)))
+        shared = step_rng(0, SHARED_BY_RANKS, step)
+        exit_step = int(torch.randint(len(config.sigmas), (), generator=shared))
         if self.clips is not None:
-            return DmdBatch(self.clips.batch(config.batch, config.frames, rng), exit_step)
+            return DmdBatch(self.clips.batch(config.batch, config.frames, rng), exit_step, 0)
+        chunk = config.layout.frames_per_chunk
+        past = chunk * int(torch.randint(config.past_frames // chunk + 1, (), generator=shared))
+        frames = past + config.frames
         seeds = torch.randint(2**40, (config.batch,), generator=rng).tolist()
-        changes = {"change_probability": config.change_probability, "frames": 4 * config.frames}
-        scenes = [worlds.scene(s, **changes) for s in seeds]  # type: ignore[arg-type]
-        prompts = window_prompts(scenes, [0] * config.batch, config.frames, rng)
-        no_latents = torch.empty(self.parts.latent_shape(config.batch, config.frames), device="meta")
-        return DmdBatch(ClipBatch(no_latents, prompts), exit_step)
+        scenes = [
+            worlds.scene(s, change_probability=config.change_probability, frames=4 * frames) for s in seeds
+        ]
+        prompts = window_prompts(scenes, [0] * config.batch, frames, rng)
+        no_latents = torch.empty(self.parts.latent_shape(config.batch, frames), device="meta")
+        return DmdBatch(ClipBatch(no_latents, prompts), exit_step, past)
 
     def loss(self, role: str, batch: DmdBatch, rng: torch.Generator) -> Loss:
         with torch.no_grad():
             text = batch.clips.prompts.encode(self.parts.text)
-        if role == "student":
-            return self._student_loss(self.student_clip(batch, text, rng, grad=True), text, rng)
-        with torch.no_grad():
-            x0 = self.student_clip(batch, text, rng, grad=False)
-        return self._critic_loss(x0, text, rng)
+        assert text.parts is not None
+        judged = text.with_parts(text.parts[:, batch.past :])
+        with torch.set_grad_enabled(role == "student"):
+            x0 = self.student_clip(batch, text, rng)[:, batch.past :]
+        return self._student_loss(x0, judged, rng) if role == "student" else self._critic_loss(x0, judged, rng)
 
-    def student_clip(self, batch: DmdBatch, text: TextTokens, rng: torch.Generator, *, grad: bool) -> Latents:
-        """The student's clean clip, as `student_input` says; under grad, exactly one pass per chunk has one."""
+    def student_clip(self, batch: DmdBatch, text: TextTokens, rng: torch.Generator) -> Latents:
+        """The student's clean clip, as `student_input` says; under grad, one pass of each judged chunk has one."""
         config = self.config
         if config.student_input == "data":
             real = batch.clips.latents.to(self.parts.device)
@@ -141,12 +155,13 @@ class Dmd:
             return self.student(x_t, sigma, text, mask=config.layout.mask(f))
         return rollout(
             self.student,
-            self.parts.noise(config.batch, config.frames, rng),
+            self.parts.noise(config.batch, batch.past + config.frames, rng),
             text,
             layout=config.layout,
             sigmas=config.sigmas,
             rng=rng,
             grad_at=batch.exit_step,
+            grad_from=batch.past,
         )
 
     def _student_loss(self, x0: Latents, text: TextTokens, rng: torch.Generator) -> Loss:
