@@ -12,6 +12,7 @@ time; no tables, no device, no state.
 Source: Lipman et al. 2023, arXiv:2210.02747; the shift: Esser et al. 2024, arXiv:2403.03206.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -120,3 +121,16 @@ def draw_logit_normal(batch: int, *, schedule: FlowSchedule, rng: torch.Generato
     Source: Esser et al. 2024, arXiv:2403.03206, section 3.1.
     """
     return schedule.sigma(torch.randn(batch, generator=rng, device=rng.device).sigmoid())
+
+
+def bell_weight(sigma: Float[Tensor, "*any"], *, schedule: FlowSchedule) -> Float[Tensor, "*any"]:
+    """A loss weight that favours the middle levels; its mean over the schedule's 1,000 levels is 1.
+
+    exp(-2 (sigma - 1/2)²), lowered until it is 0 at sigma = 1.
+
+    Source: the released teacher-forcing stage of Self-Forcing, arXiv:2506.08009.
+    """
+    floor = math.exp(-0.5)
+    levels = torch.tensor(schedule.grid(TIMESTEPS)[:-1], dtype=torch.float64)
+    mean = (torch.exp(-2 * (levels - 0.5) ** 2) - floor).mean().item()
+    return (torch.exp(-2 * (wide(sigma) - 0.5) ** 2) - floor) / mean

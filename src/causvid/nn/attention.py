@@ -21,7 +21,9 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 
 from causvid.types import FrameMask
 
-Heads = Float[Tensor, "b l n d"]
+Queries = Float[Tensor, "b l n d"]
+Keys = Float[Tensor, "b m n d"]
+"""Keys, and values: m tokens that are looked at."""
 Backend = Literal["auto", "groups", "dense", "flex"]
 
 FLEX_BLOCK = 128
@@ -71,8 +73,8 @@ def _runs(row: tuple[bool, ...]) -> list[range]:
 
 
 def attention(
-    q: Heads, k: Heads, v: Heads, *, plan: MaskPlan | None = None, backend: Backend = "auto"
-) -> Heads:
+    q: Queries, k: Keys, v: Keys, *, plan: MaskPlan | None = None, backend: Backend = "auto"
+) -> Queries:
     """Softmax attention; without a plan every token sees every token."""
     if plan is None:
         return _sdpa(q, k, v)
@@ -91,7 +93,7 @@ def attention(
     return _grouped(q, k, v, plan.groups, tokens)
 
 
-def _sdpa(q: Heads, k: Heads, v: Heads, *, mask: Bool[Tensor, "..."] | None = None) -> Heads:
+def _sdpa(q: Queries, k: Keys, v: Keys, *, mask: Bool[Tensor, "..."] | None = None) -> Queries:
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     scores = math.prod(q.shape[:3]) * k.shape[2]
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and scores <= PLAIN_UP_TO:
@@ -107,12 +109,12 @@ def _plain(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     return scores.softmax(-1) @ v
 
 
-def attention_where(q: Heads, k: Heads, v: Heads, *, mask: Bool[Tensor, "b l s"]) -> Heads:
+def attention_where(q: Queries, k: Keys, v: Keys, *, mask: Bool[Tensor, "b l m"]) -> Queries:
     """Softmax attention where every sample has its own token mask."""
     return _sdpa(q, k, v, mask=mask[:, None])
 
 
-def _grouped(q: Heads, k: Heads, v: Heads, groups: tuple[Group, ...], tokens: int) -> Heads:
+def _grouped(q: Queries, k: Keys, v: Keys, groups: tuple[Group, ...], tokens: int) -> Queries:
     out = []
     for group in groups:
         rows = _tokens(group.queries, tokens)
@@ -124,12 +126,12 @@ def _tokens(frames: range, tokens: int) -> slice:
     return slice(frames.start * tokens, frames.stop * tokens)
 
 
-def _take(x: Heads, frames: tuple[range, ...], tokens: int) -> Heads:
+def _take(x: Keys, frames: tuple[range, ...], tokens: int) -> Float[Tensor, "b _ n d"]:
     parts = [x[:, _tokens(run, tokens)] for run in frames]
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
-def _flex(q: Heads, k: Heads, v: Heads, mask: FrameMask, tokens: int) -> Heads:
+def _flex(q: Queries, k: Keys, v: Keys, mask: FrameMask, tokens: int) -> Queries:
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
     rows, columns, frames = q.shape[1], k.shape[1], mask.to(q.device)

@@ -14,7 +14,7 @@ A plain class on purpose: wrappers that shard a model rebuild dataclass argument
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -26,6 +26,7 @@ Heads = Float[Tensor, "b l n d"]
 TextKeys = list[tuple[Tensor, Tensor]]
 
 
+@runtime_checkable
 class Past(Protocol):
     """What one layer remembers, for one call."""
 

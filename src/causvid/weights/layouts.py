@@ -94,6 +94,6 @@ def detect(keys: Mapping[str, object] | set[str]) -> Layout:
     raise UserError(f"these weights ({shown}, ...) are in no known layout; known: {', '.join(LAYOUTS)}.")
 
 
-def strip_wrappers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names without what training wrappers and the pipelines of the CausVid line put in front."""
-    return {_WRAPPERS.sub("", key).removeprefix("model."): value for key, value in weights.items()}
+def plain_name(key: str) -> str:
+    """A name without what training wrappers and the pipelines of the CausVid line put in front."""
+    return _WRAPPERS.sub("", key).removeprefix("model.")

@@ -1,0 +1,1 @@
+"""How each kind of recorded file is replayed; see conformance.py."""
