@@ -40,14 +40,19 @@ KINDS: tuple[tuple[str, Callable[[Recording, Folder], Cases]], ...] = (
 
 
 def replay(folder: Folder) -> Iterator[Case]:
-    """All cases of a folder, file by file. An error inside a case is that case's failure."""
+    """All cases of a folder, file by file."""
     for file in folder.recordings():
-        try:
-            yield from _replayer(file)(file, folder)
-        except Exception as error:
-            yield Case(f"{file.name}: {type(error).__name__}: {error}", float("inf"), 0.0)
-    yield from maps.key_maps(folder)
-    yield from _missing(folder)
+        yield from _guarded(file.name, lambda file=file: _replayer(file)(file, folder))
+    yield from _guarded("keys", lambda: maps.key_maps(folder))
+    yield from _guarded("MANIFEST.json", lambda: _missing(folder))
+
+
+def _guarded(name: str, cases: Callable[[], Cases]) -> Cases:
+    """An error is a failure of this one, and the others go on."""
+    try:
+        yield from cases()
+    except Exception as error:
+        yield Case(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}", float("inf"), 0.0)
 
 
 def _replayer(file: Recording) -> Callable[[Recording, Folder], Cases]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from causvid.nn.transformer import VideoTransformer
-from causvid.weights.layouts import translate
+from causvid.weights.layouts import plain_name, translate
 from replays.folder import Case, Folder, config_of
 
 
@@ -33,10 +33,8 @@ def key_maps(folder: Folder) -> Iterator[Case]:
 def _sizes(name: str, content: dict, path: Path) -> Iterator[Case]:
     """Our network of the same sizes has exactly these weights."""
     layout = "diffusers" if path.stem.endswith("diffusers") else "original"
-    keys = strip_wrappers(
-        {key.partition("model.")[2] or key: shape for key, shape in content["keys"].items()}
-    )
-    named = {translate(key, source=layout, target="ours"): tuple(shape) for key, shape in keys.items()}
+    keys = {plain_name(_inside(key)): tuple(shape) for key, shape in content["keys"].items()}
+    named = {translate(key, source=layout, target="ours"): shape for key, shape in keys.items()}
     with torch.device("meta"):
         network = VideoTransformer(config_of(content["meta"].get("config") or _read_off(named)))
     ours = {key: tuple(value.shape) for key, value in network.state_dict().items()}
