@@ -101,12 +101,18 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin in (dict, Mapping) or hint is dict:
         if not isinstance(value, Mapping):
             raise UserError(f"{where} is {value!r}; a table is expected.")
-        return dict(value) if not args else {k: _convert(args[1], v, f"{where}.{k}") for k, v in value.items()}
+        return (
+            dict(value) if not args else {k: _convert(args[1], v, f"{where}.{k}") for k, v in value.items()}
+        )
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint is Path and isinstance(value, str):
         return Path(value)
-    if hint is Any or (isinstance(hint, type) and type(value) is hint) or (hint is Path and isinstance(value, Path)):
+    if (
+        hint is Any
+        or (isinstance(hint, type) and type(value) is hint)
+        or (hint is Path and isinstance(value, Path))
+    ):
         return value
     name = hint.__name__ if isinstance(hint, type) else str(hint)
     raise UserError(f"{where} is {value!r}; {name} is expected.")

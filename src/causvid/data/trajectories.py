@@ -45,7 +45,9 @@ class TrajectoryReader:
 
     def read(self, numbers: list[int]) -> Trajectories:
         """These samples, in this order."""
-        stacked = {name: torch.stack([self.shards.slice(name, n) for n in numbers]) for name in self.shards.names}
+        stacked = {
+            name: torch.stack([self.shards.slice(name, n) for n in numbers]) for name in self.shards.names
+        }
         return Trajectories(
             stacked["states"], stacked["x0"], stacked.get("clean"), [self.shards.seed(n) for n in numbers]
         )

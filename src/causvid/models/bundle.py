@@ -94,7 +94,6 @@ def load_bundle(name: str | Path, *, device: torch.device | str = "cpu") -> Bund
     bundle = Bundle(spec=spec)
     if spec.vae is not None:
         bundle.vae = _filled(TinyVAE(spec.vae), folder / "vae.safetensors", hashes)
-        bundle.vae.to(memory_format=torch.channels_last)
     if spec.text is not None:
         bundle.text = _filled(TinyText(spec.text), folder / "text.safetensors", hashes)
     if spec.transformer is not None:
@@ -121,7 +120,9 @@ def find(name: str | Path) -> Path:
     if (folder / "export" / "model.toml").is_file():
         return folder / "export"  # a run: its exported model is meant
     known = ", ".join(EMBEDDED)
-    raise UserError(f"no model {str(name)!r}: it is neither a known name ({known}) nor a folder with a model.toml.")
+    raise UserError(
+        f"no model {str(name)!r}: it is neither a known name ({known}) nor a folder with a model.toml."
+    )
 
 
 def with_parts(bundle: Bundle, **parts: Any) -> Bundle:
@@ -133,7 +134,9 @@ def _filled(module: nn.Module, path: Path, hashes: dict[str, str]) -> Any:
     try:
         tensors = load_file(path)
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; model.toml asks for it. Fetch or export the model again.") from error
+        raise UserError(
+            f"{path} is missing; model.toml asks for it. Fetch or export the model again."
+        ) from error
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is damaged or not a safetensors file ({error}). Fetch it again.") from error
     expected = module.state_dict()

@@ -8,7 +8,6 @@ from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
 from causvid.flow.schedule import FlowSchedule
 from causvid.models.text import TinyTextConfig
-from causvid.models.vae import Geometry
 from causvid.models.vae_tiny import TinyVAEConfig
 from causvid.nn.transformer import TransformerConfig
 
@@ -48,6 +47,3 @@ class ModelSpec:
 
     def with_provenance(self, part: str, facts: Mapping[str, Any]) -> "ModelSpec":
         return replace(self, provenance={**self.provenance, part: dict(facts)})
-
-
-__all__ = ["Geometry", "ModelSpec"]

@@ -32,7 +32,7 @@ class Geometry:
         return frames if start else frames - self.temporal_stride + self.first_frames
 
     def latents_of(self, frames: int) -> int:
-        """Latent frames that the first `frames` pixel frames of a clip fill; a rest that fills none is dropped."""
+        """Latent frames that the first `frames` pixel frames of a clip fill; a rest is dropped."""
         if frames < self.first_frames:
             return 0
         return 1 + (frames - self.first_frames) // self.temporal_stride

@@ -141,6 +141,7 @@ class TinyVAE(nn.Module):
         self.latent_std: Tensor
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
         self.register_buffer("latent_std", torch.ones(config.latent_channels))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on CPUs
 
     def normalise(self, raw: Features) -> Latents:
         return (raw - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
@@ -155,7 +156,7 @@ class TinyVAE(nn.Module):
         return TinyDecoderStream(self)
 
     def encode(self, video: Video) -> Latents:
-        """Normalised latent means of a clip; frames that do not fill a group of four at the end are dropped."""
+        """Normalised latent means of a clip; a rest that does not fill a group of four is dropped."""
         return self.encoder().push(video)
 
     def decode(self, latents: Latents) -> Video:

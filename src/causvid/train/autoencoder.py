@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from causvid.data import worlds
-from causvid.models.bundle import Bundle, ModelSpec
+from causvid.models.bundle import Bundle
+from causvid.models.spec import ModelSpec
 from causvid.models.vae_tiny import TinyVAE, TinyVAEConfig, fold, unfold
 from causvid.nn.streaming import StreamMemory
 from causvid.pixels import to_uint8
@@ -46,7 +47,7 @@ class Autoencoder:
 
     def __init__(self, config: AutoencoderConfig) -> None:
         self.config = config
-        self.vae = TinyVAE(config.vae).to(memory_format=torch.channels_last)
+        self.vae = TinyVAE(config.vae)
         self.trainable: Mapping[str, nn.Module] = {"vae": self.vae}
         self.frozen: Mapping[str, nn.Module] = {}
 
@@ -70,9 +71,11 @@ class Autoencoder:
         weight = 1 + self.config.object_weight * mask
         error = output - video
         pixels = (weight * (error.abs() + 2 * error.square())).mean() / weight.mean()
-        edges = sum(
-            ((weight.narrow(axis, 1, error.shape[axis] - 1)) * error.diff(dim=axis).abs()).mean() for axis in (3, 4)
-        ) / weight.mean()
+        steps = (
+            (weight.narrow(axis, 1, error.shape[axis] - 1) * error.diff(dim=axis).abs()).mean()
+            for axis in (3, 4)
+        )
+        edges = torch.stack([*steps]).sum() / weight.mean()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         value = pixels + self.config.edge_weight * edges + self.config.kl_weight * kl
         with torch.no_grad():

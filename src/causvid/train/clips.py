@@ -1,7 +1,7 @@
 """Windows of encoded clips with their captions: what teacher and student read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,8 +10,8 @@ from torch import Tensor
 from causvid.config import build, read_toml
 from causvid.data import worlds
 from causvid.data.latents import ShardReader
-from causvid.nn.text import TextTokens
 from causvid.models.text import TinyText
+from causvid.nn.text import TextTokens
 from causvid.train.data import numpy_rng
 from causvid.train.encode import EncodeConfig
 from causvid.types import Latents
@@ -33,15 +33,10 @@ class Prompts:
     def encode(self, text: TinyText, *, drop: Tensor | None = None) -> TextTokens:
         """Both texts as one `TextTokens`; where `drop` is set, the empty prompt instead."""
         keep = [True] * len(self) if drop is None else (~drop).tolist()
-        flat = [p if k else "" for pair in zip(self.first, self.second, keep, strict=True) for p, k in _spread(pair)]
-        both = text(flat)
+        pairs = zip(self.first, self.second, keep, strict=True)
+        both = text([prompt if kept else "" for a, b, kept in pairs for prompt in (a, b)])
         tokens, lengths = both.tokens.unflatten(0, (len(self), 2)), both.lengths.unflatten(0, (len(self), 2))
         return TextTokens(tokens, lengths, self.parts.to(tokens.device))
-
-
-def _spread(pair: tuple[str, str, bool]) -> Sequence[tuple[str, bool]]:
-    first, second, keep = pair
-    return ((first, keep), (second, keep))
 
 
 @dataclass(frozen=True)
@@ -98,6 +93,4 @@ def window_prompts(
 
 def settled(scene: worlds.Scene, labels: dict[str, str]) -> worlds.Scene:
     """The scene as if it had always been as these labels say."""
-    from dataclasses import replace
-
-    return replace(scene, change=None, **labels)
+    return replace(scene, change=None, **labels)  # type: ignore[arg-type]

@@ -10,8 +10,9 @@ from causvid.data import worlds
 from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
 from causvid.generate.rollout import Renoise, rollout
-from causvid.models.bundle import Bundle, ModelSpec
+from causvid.models.bundle import Bundle
 from causvid.models.denoiser import Denoiser
+from causvid.models.spec import ModelSpec
 from causvid.models.text import TinyText
 from causvid.models.vae_tiny import TinyVAE
 from causvid.nn.text import TextTokens
@@ -43,7 +44,9 @@ class Parts:
         vae = inputs.get("vae", inputs.get("teacher"))
         text = inputs.get("text", inputs.get("teacher"))
         if vae is None or text is None or vae.vae is None or text.text is None:
-            raise UserError("[inputs] must name a model with an autoencoder (vae) and one with a text encoder (text).")
+            raise UserError(
+                "[inputs] must name a model with an autoencoder (vae) and one with a text encoder (text)."
+            )
         return Parts(vae.vae, text.text, vae.spec, {**vae.spec.provenance, **text.spec.provenance})
 
     @property
@@ -116,7 +119,9 @@ def fresh_denoiser(config: TransformerConfig, start: Bundle | None = None) -> De
     denoiser = Denoiser(VideoTransformer(config))
     if start is not None:
         if start.denoiser is None or start.spec.transformer != config:
-            raise UserError(f"the model {start.spec.name!r} has other sizes than {config}; it cannot be started from.")
+            raise UserError(
+                f"the model {start.spec.name!r} has other sizes than {config}; it cannot be started from."
+            )
         denoiser.load_state_dict(start.denoiser.state_dict())
     return denoiser
 
@@ -153,7 +158,13 @@ def velocity_of(
 
 
 def guided_velocity(
-    denoiser: Denoiser, x_t: Latents, sigma: Sigma, text: TextTokens, negative: TextTokens, guidance: float, **how: Any
+    denoiser: Denoiser,
+    x_t: Latents,
+    sigma: Sigma,
+    text: TextTokens,
+    negative: TextTokens,
+    guidance: float,
+    **how: Any,
 ) -> Latents:
     """`velocity_of` with guidance; 1 is none and costs one pass."""
     conditional = velocity_of(denoiser, x_t, sigma, text, **how)

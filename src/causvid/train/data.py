@@ -23,7 +23,7 @@ class WorldsConfig:
 def random_scenes(
     config: WorldsConfig, count: int, frames: int, rng: torch.Generator
 ) -> tuple[list[worlds.Scene], list[int]]:
-    """Fresh scenes, and for each a first pixel frame to render from (a multiple of 4, up to five seconds in)."""
+    """Fresh scenes, and the pixel frame to render each from: a multiple of 4, up to five seconds in."""
     seeds = torch.randint(2**40, (count,), generator=rng).tolist()
     starts = (4 * torch.randint(16, (count,), generator=rng)).tolist()
     scenes = [

@@ -72,7 +72,8 @@ class DmdConfig:
             raise UserError("dmd.critic_steps must be at least 1 and dmd.critic_warmup at least 0.")
         if self.past_frames % self.layout.frames_per_chunk or self.past_frames < 0:
             raise UserError(
-                f"dmd.past_frames is {self.past_frames}; whole chunks of {self.layout.frames_per_chunk} are needed."
+                f"dmd.past_frames is {self.past_frames}; whole chunks of {self.layout.frames_per_chunk} "
+                "are needed."
             )
 
 
@@ -94,7 +95,9 @@ class Dmd:
             raise UserError("DMD needs [inputs] teacher, a many-step model.")
         kind = "bidirectional" if teacher.spec.layout is None else "causal"
         if kind != config.teacher:
-            raise UserError(f"[dmd] teacher is {config.teacher!r}, but [inputs] teacher names a {kind} model.")
+            raise UserError(
+                f"[dmd] teacher is {config.teacher!r}, but [inputs] teacher names a {kind} model."
+            )
         self.config, self.parts = config, Parts.of(inputs)
         self.teacher = teacher.denoiser
         self.teacher_layout = teacher.spec.layout
@@ -140,10 +143,12 @@ class Dmd:
         judged = text.with_parts(text.parts[:, batch.past :])
         with torch.set_grad_enabled(role == "student"):
             x0 = self.student_clip(batch, text, rng)[:, batch.past :]
-        return self._student_loss(x0, judged, rng) if role == "student" else self._critic_loss(x0, judged, rng)
+        return (
+            self._student_loss(x0, judged, rng) if role == "student" else self._critic_loss(x0, judged, rng)
+        )
 
     def student_clip(self, batch: DmdBatch, text: TextTokens, rng: torch.Generator) -> Latents:
-        """The student's clean clip, as `student_input` says; under grad, one pass of each judged chunk has one."""
+        """The student's clean clip, as `student_input` says; one pass of each judged chunk is under grad."""
         config = self.config
         if config.student_input == "data":
             real = batch.clips.latents.to(self.parts.device)
@@ -167,7 +172,7 @@ class Dmd:
     def _student_loss(self, x0: Latents, text: TextTokens, rng: torch.Generator) -> Loss:
         with torch.no_grad():
             z, sigma, _ = self._noised(x0, rng)
-            past = {"clean": x0.detach(), "layout": self.teacher_layout}
+            past: dict[str, Any] = {"clean": x0.detach(), "layout": self.teacher_layout}
             believed = x0_from_velocity(z, velocity_of(self.critic, z, sigma, text, **past), sigma)
             negative = self.parts.negative(x0.shape[0])
             guided = guided_velocity(self.teacher, z, sigma, text, negative, self.config.guidance, **past)
@@ -216,4 +221,3 @@ class Dmd:
             clip_frames=config.frames,
             sigmas=config.sigmas,
         )
-

@@ -72,7 +72,9 @@ class OdeInit:
         else:
             chosen = torch.randint(choices - 1, (b, 1), generator=rng).repeat(1, f)
         sigma = levels[chosen].to(device)
-        x_t = states.gather(1, chosen.to(device)[:, None, :, None, None, None].expand(b, 1, *states.shape[2:]))[:, 0]
+        x_t = states.gather(
+            1, chosen.to(device)[:, None, :, None, None, None].expand(b, 1, *states.shape[2:])
+        )[:, 0]
         text = self.source.prompts(batch.seeds).encode(self.parts.text)
         x0 = batch.x0.to(device)
         if batch.clean is None:

@@ -31,7 +31,7 @@ class OptimizerConfig:
         *("*embed*", "*modulation*", "*_raw.enter.*", "*_raw.leave.*"),
         *("patch_in.*", "text_in.*", "time_in.*", "out.*"),
     )
-    """Parameters whose names match one of these patterns stay with AdamW: doors and tables, not hidden matrices."""
+    """Parameters whose names match one of these stay with AdamW: doors and tables, not hidden matrices."""
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.01
     clip: float = 1.0

@@ -6,6 +6,8 @@
     [optimizers.student]         one table per role
     [teacher]                    the stage's own settings, in a table named like the stage
     [smoke]                      what `--budget smoke` lays over all of this
+
+`resolve` checks all of it before anything is trained.
 """
 
 from collections.abc import Callable, Mapping
@@ -65,7 +67,9 @@ def find_recipe(name: str) -> Path:
     for path in (Path(name), recipes_folder() / f"{name}.toml", recipes_folder() / name):
         if path.is_file():
             return path
-    known = sorted(str(p.relative_to(recipes_folder()).with_suffix("")) for p in recipes_folder().rglob("*.toml"))
+    known = sorted(
+        str(p.relative_to(recipes_folder()).with_suffix("")) for p in recipes_folder().rglob("*.toml")
+    )
     raise UserError(f"no recipe {name!r}. Give a TOML file, or one of: {', '.join(known)}.")
 
 
@@ -85,15 +89,17 @@ def resolve(table: Mapping[str, Any], where: str) -> tuple[Recipe, Any]:
     table = dict(table)
     name = table.get("stage")
     kinds = _stages()
-    if name not in kinds:
+    if not isinstance(name, str) or name not in kinds:
         raise UserError(f"{where}: stage is {name!r}; accepted: {', '.join(kinds)}.")
     settings = table.pop(name, {})
     loop = {f.name for f in fields(Recipe)} - {"settings"}
     for key in table:
         if key not in loop:
             raise UserError(f"{where}: unknown key {key!r}. Valid keys: {', '.join(sorted(loop))}, [{name}].")
+    if not isinstance(settings, Mapping):
+        raise UserError(f"{where}: {name} is {settings!r}; a table is expected.")
     config_class, _ = kinds[name]
-    stage_config = build(config_class, settings, f"{where} [{name}]")
+    stage_config: Any = build(config_class, settings, f"{where} [{name}]")
     return build(Recipe, {**table, "settings": settings}, where), stage_config
 
 
@@ -109,7 +115,9 @@ def run_recipe(
     inputs = {key: load_bundle(_beside(out, value)) for key, value in recipe.inputs.items()}
     ranks = parallel.start()
     if recipe.ranks is not None and ranks.size not in (1, recipe.ranks):
-        raise UserError(f"{path.name} is written for {recipe.ranks} processes; this is a run of {ranks.size}.")
+        raise UserError(
+            f"{path.name} is written for {recipe.ranks} processes; this is a run of {ranks.size}."
+        )
     torch.manual_seed(recipe.seed)  # initial weights; every later number comes from a generator of its own
     _, make = _stages()[recipe.stage]
     stage = make(stage_config, inputs, out.parent)
@@ -119,7 +127,9 @@ def run_recipe(
     if ranks.is_main:
         ranks.wait()
     if not (run.export / "model.toml").exists():
-        chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        chosen = torch.device(
+            ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        )
         train(stage, recipe, run, ranks=ranks, device=chosen, label=path.stem)
     return run.export
 
@@ -138,7 +148,9 @@ def run_encode(name: str, *, out: Path, budget: str = "full", overrides: list[st
     return out
 
 
-def run_trajectories(name: str, *, out: Path, budget: str = "full", overrides: list[str] | None = None) -> Path:
+def run_trajectories(
+    name: str, *, out: Path, budget: str = "full", overrides: list[str] | None = None
+) -> Path:
     """Solve the trajectories of a recipe into the folder `out`; what is there already is kept."""
     path = find_recipe(name)
     config = build(TrajectoriesConfig, read_recipe(path, budget=budget, overrides=overrides), path.name)

@@ -40,7 +40,11 @@ def step_rng(seed: int, rank: int, step: int, device: str = "cpu") -> torch.Gene
 def provenance() -> dict[str, Any]:
     """Where a result comes from: command, commit, versions, hardware. No paths, no names of people."""
     commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
     ).stdout.strip()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {

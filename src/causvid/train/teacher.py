@@ -82,7 +82,9 @@ class Teacher:
         x0 = batch.latents.to(self.parts.device)
         b, f = x0.shape[:2]
         with torch.no_grad():
-            text = batch.prompts.encode(self.parts.text, drop=torch.rand(b, generator=rng) < self.config.drop_prompt)
+            text = batch.prompts.encode(
+                self.parts.text, drop=torch.rand(b, generator=rng) < self.config.drop_prompt
+            )
         noise = torch.randn(x0.shape, generator=rng).to(x0)
         sigma = self._draw_levels(b, f, rng).to(x0)
         x_t = add_noise(x0, noise, sigma)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from causvid.data import worlds
-from causvid.models.bundle import Bundle, ModelSpec
+from causvid.models.bundle import Bundle
+from causvid.models.spec import ModelSpec
 from causvid.models.text import PADDING, TinyText, TinyTextConfig
 from causvid.train.data import WorldsConfig, numpy_rng, random_scenes
 from causvid.train.stage import Loss, Preview
@@ -65,7 +66,7 @@ class TextStage:
         return ("text",)
 
     def batch(self, step: int, rng: torch.Generator) -> tuple[list[str], dict[str, Tensor]]:
-        """Captions of first and second parts, and the number of each factor's value (the last: not mentioned)."""
+        """Captions, and per factor the number of its value in each; the last number is "not mentioned"."""
         scenes, _ = random_scenes(WorldsConfig(change_probability=0.4), self.config.batch, 60, rng)
         wording = numpy_rng(rng)
         prompts, labels = [], []

@@ -44,7 +44,9 @@ class LoopConfig:
     """How many processes this recipe was tuned for; the effective batch is ranks x batch."""
 
 
-def train(stage: Stage, config: LoopConfig, run: runs.Run, *, ranks: Ranks, device: torch.device, label: str) -> None:
+def train(
+    stage: Stage, config: LoopConfig, run: runs.Run, *, ranks: Ranks, device: torch.device, label: str
+) -> None:
     """Train `stage` to its last step, from wherever its run stands, and export the model.
 
     Raises:
@@ -55,7 +57,9 @@ def train(stage: Stage, config: LoopConfig, run: runs.Run, *, ranks: Ranks, devi
     for module in (*stage.trainable.values(), *stage.frozen.values()):
         module.to(device)
     optimizers = {
-        role: RoleOptimizer(module, config.optimizers[role], steps=_updates(stage, role, config.steps), ranks=ranks)
+        role: RoleOptimizer(
+            module, config.optimizers[role], steps=_updates(stage, role, config.steps), ranks=ranks
+        )
         for role, module in stage.trainable.items()
     }
     start, skipped = _resume(stage, optimizers, run)
@@ -88,14 +92,17 @@ def train(stage: Stage, config: LoopConfig, run: runs.Run, *, ranks: Ranks, devi
             skipped, in_a_row = skipped + (not finite), 0 if finite else in_a_row + 1
             if in_a_row >= NON_FINITE_LIMIT:
                 raise UserError(
-                    f"the loss was not finite for {in_a_row} steps in a row, up to step {step}; those steps were "
-                    f"skipped. Lower the learning rate, or go back to an earlier checkpoint in {run.checkpoints}."
+                    f"the loss was not finite for {in_a_row} steps in a row, up to step {step}; those steps "
+                    "were skipped. Lower the learning rate, or go back to an earlier checkpoint in "
+                    f"{run.checkpoints}."
                 )
             done = step + 1
             if ranks.is_main and (done % config.log_every == 0 or done == config.steps):
                 means = meter.read() | ({"skipped": skipped} if skipped else {})
                 run.record(step, seconds_before + time.monotonic() - began, means)
-                shown = {name: f"{value:.4g}" for name, value in means.items() if not name.endswith("gradient")}
+                shown = {
+                    name: f"{value:.4g}" for name, value in means.items() if not name.endswith("gradient")
+                }
             if ranks.is_main:
                 bar.update(1, **shown)
             stop = ranks.any(interrupted())
@@ -118,10 +125,14 @@ def train(stage: Stage, config: LoopConfig, run: runs.Run, *, ranks: Ranks, devi
 
 
 def _check_roles(stage: Stage, config: LoopConfig) -> None:
-    missing, extra = set(stage.trainable) - set(config.optimizers), set(config.optimizers) - set(stage.trainable)
+    missing, extra = (
+        set(stage.trainable) - set(config.optimizers),
+        set(config.optimizers) - set(stage.trainable),
+    )
     if missing or extra:
         raise UserError(
-            f"[optimizers] has tables {sorted(config.optimizers)}; this stage trains {sorted(stage.trainable)}."
+            f"[optimizers] has tables {sorted(config.optimizers)}; "
+            f"this stage trains {sorted(stage.trainable)}."
         )
 
 
@@ -160,7 +171,9 @@ def _averaged(optimizers: dict[str, RoleOptimizer]) -> Iterator[None]:
             ema.swap()
 
 
-def _preview(stage: Stage, optimizers: dict[str, RoleOptimizer], run: runs.Run, step: int, autocast: Any) -> None:
+def _preview(
+    stage: Stage, optimizers: dict[str, RoleOptimizer], run: runs.Run, step: int, autocast: Any
+) -> None:
     with _averaged(optimizers), torch.no_grad(), autocast:
         preview = stage.preview(torch.Generator().manual_seed(0))
     target = run.previews / f"step_{step:06d}.png"

@@ -60,7 +60,9 @@ class TrajectoriesConfig:
     def prompts(self, seeds: list[int]) -> Prompts:
         """The prompts of samples, a function of their seeds."""
         each = [window_prompts([self.scene(s)], [0], self.frames, step_rng(s, WORDING, 0)) for s in seeds]
-        return Prompts([p.first[0] for p in each], [p.second[0] for p in each], torch.cat([p.parts for p in each]))
+        return Prompts(
+            [p.first[0] for p in each], [p.second[0] for p in each], torch.cat([p.parts for p in each])
+        )
 
 
 def kept_steps(sigmas: tuple[float, ...], grid: list[float]) -> list[int]:
@@ -74,8 +76,8 @@ def kept_steps(sigmas: tuple[float, ...], grid: list[float]) -> list[int]:
         nearest = min(range(len(grid)), key=lambda i: abs(grid[i] - sigma))
         if abs(grid[nearest] - sigma) > 1e-4:
             raise UserError(
-                f"the student's level {sigma} is not on the solver's grid; the nearest is {grid[nearest]:.6f}. "
-                "Choose a number of steps that is a multiple of the student's, and the same shift."
+                f"the student's level {sigma} is not on the solver's grid; "
+                f"the nearest is {grid[nearest]:.6f}. Choose a multiple of the student's steps, and the same shift."
             )
         found.append(nearest)
     return found
@@ -105,9 +107,7 @@ def solve(
     return torch.stack([states[i] for i in keep], dim=1), states[-1]
 
 
-def make_trajectories(
-    config: TrajectoriesConfig, teacher: Bundle, folder: Path, *, ranks: Ranks
-) -> None:
+def make_trajectories(config: TrajectoriesConfig, teacher: Bundle, folder: Path, *, ranks: Ranks) -> None:
     """Solve the samples that are not in `folder` yet, divided over ranks by shard."""
     parts = Parts.of({"teacher": teacher})
     if teacher.denoiser is None:
