@@ -31,7 +31,7 @@ SIBLINGS = FLOORS[6]
 
 ORDER_INSIDE = {
     "nn": ["rope", "cache", "attention", "transformer"],
-    "generate": ["rollout", "session", "pipeline"],
+    "generate": ["rollout", "inputs", "session", "pipeline"],
     "models": ["spec", "bundle"],
 }
 """Within a floor, a module of this list imports only those before it."""

@@ -27,10 +27,20 @@ DESCRIPTION = """Streaming video from a sentence: train, distil and run causal v
 
 Start with `causvid demo`. Every verb has its own --help. `--debug` shows where an error came from."""
 
-ModelName = Annotated[Positional[str], arg(metavar="MODEL")]
-RecipeName = Annotated[Positional[str], arg(metavar="RECIPE")]
-Budget = Literal["full", "smoke"]
-Overrides = Annotated[UseAppendAction[tuple[str, ...]], arg(name="set", metavar="KEY=VALUE")]
+ModelName = Annotated[
+    Positional[str], arg(metavar="MODEL", help="a known name (tiny), a model folder, or a training run")
+]
+RecipeName = Annotated[
+    Positional[str], arg(metavar="RECIPE", help="a TOML file, or one of the package such as tiny/teacher")
+]
+Budget = Annotated[Literal["full", "smoke"], arg(help="smoke is a minute's walk through the same code")]
+Folder = Annotated[Path | None, arg(help="where; runs/RECIPE by default", metavar="DIR")]
+Overrides = Annotated[
+    UseAppendAction[tuple[str, ...]],
+    arg(name="set", metavar="KEY=VALUE", help="change a key of the recipe; may be given several times"),
+]
+Device = Annotated[str, arg(help="auto, cpu, cuda ...")]
+AsJson = Annotated[bool, arg(name="json", help="print one JSON object")]
 
 
 def demo(*, out: Path = Path()) -> None:
@@ -41,7 +51,6 @@ def demo(*, out: Path = Path()) -> None:
     """
     from causvid.demo import run_demo
 
-    _use_threads()
     run_demo(out)
 
 
@@ -57,14 +66,13 @@ def generate(
     transition: Literal["soft", "recache"] = "soft",
     size: Annotated[str | None, arg(metavar="HxW")] = None,
     scale: int | None = None,
-    device: str = "auto",
+    device: Device = "auto",
     dtype: Literal["float32", "bfloat16"] = "float32",
     out: Annotated[Path, arg(aliases=["-o"])] = Path("out.mp4"),
 ) -> None:
     """Make a video of a prompt and write it while it grows.
 
     Args:
-        model: a known name (tiny), a model folder, or a training run.
         prompt: what the video shows.
         seconds: how long; 10 by default, or what a bidirectional model was trained on.
         seed: the same seed gives the same video.
@@ -73,19 +81,20 @@ def generate(
         transition: whether a new prompt leaves the past as it was, or reads it again.
         size: height and width in pixels; by default what the model was trained at.
         scale: enlarge the pictures by a whole number; by default what is comfortable to watch.
-        device: auto, cpu, cuda ...
         dtype: of the network's matrix products.
         out: where; .mp4, .gif, .webp, or .png for a contact sheet.
     """
     import torch
 
     from causvid.data.images import read_image
-    from causvid.generate.pipeline import load
+    from causvid.generate.pipeline import load, use_threads
     from causvid.recording import record
 
-    _use_threads()
     pixels = _size(size)
+    if len(dict(prompt_at)) < len(prompt_at):
+        raise UserError("two prompts are to begin at the same moment; give each --prompt-at its own.")
     pipeline = load(model, device=device, dtype=getattr(torch, dtype))
+    use_threads(pipeline)
     for text in (prompt, *(text for _, text in prompt_at)):
         _warn_of_unknown_words(pipeline.unknown_words(text))
     start = None if image is None else read_image(image, size=pixels or pipeline.spec.size)
@@ -105,121 +114,95 @@ def generate(
     print(made)
 
 
-def info(what: Annotated[Positional[str], arg(metavar="MODEL|FILE")], /, *, json: bool = False) -> None:
+def info(what: Annotated[Positional[str], arg(metavar="MODEL|FILE")], /, *, as_json: AsJson = False) -> None:
     """Say what a model is, or how a clip was made.
 
     Args:
         what: a known model name, a model folder, or a clip that causvid wrote.
-        json: print one JSON object.
     """
     from causvid.description import describe
 
-    _show(describe(what), as_json=json)
+    _show(describe(what), as_json=as_json)
 
 
 def bench(
-    model: ModelName, /, *, seconds: float = 10.0, repeats: int = 3, device: str = "auto", json: bool = False
+    model: ModelName,
+    /,
+    *,
+    seconds: float = 10.0,
+    repeats: int = 3,
+    device: Device = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Measure a student against its 50-step guided teacher, in one run on this machine.
 
     Args:
-        model: a causal few-step model.
         seconds: length of the clip.
         repeats: how often each is measured; medians are reported.
-        device: auto, cpu, cuda ...
-        json: print one JSON object.
     """
     from causvid.evaluate.speed import compare, lines
 
-    _use_threads()
     measured = compare(model, seconds=seconds, repeats=repeats, device=device)
-    _print_json(measured) if json else print("\n".join(lines(measured)))
+    print(json.dumps(measured, indent=2) if as_json else "\n".join(lines(measured)))
 
 
-def doctor(*, json: bool = False) -> None:
-    """Check this machine and this installation.
-
-    Args:
-        json: print one JSON object.
-    """
+def doctor(*, as_json: AsJson = False) -> None:
+    """Check this machine and this installation."""
     from causvid.doctor import examine
 
-    _show(examine(), as_json=json)
+    _show(examine(), as_json=as_json)
 
 
 def train(
-    recipe: RecipeName, /, *, out: Path | None = None, budget: Budget = "full", overrides: Overrides = (),
-    device: str = "auto",
-) -> None:  # fmt: skip
-    """Train a recipe to its end; stop it anywhere and run the same command again to go on.
-
-    Args:
-        recipe: a TOML file, or one of the package such as tiny/teacher.
-        out: folder of the run; runs/RECIPE by default.
-        budget: smoke is a minute's walk through the same code.
-        overrides: change a key of the recipe; may be given several times.
-        device: auto, cpu, cuda ...
-    """
+    recipe: RecipeName,
+    /,
+    *,
+    out: Folder = None,
+    budget: Budget = "full",
+    overrides: Overrides = (),
+    device: Device = "auto",
+) -> None:
+    """Train a recipe to its end; stop it anywhere and run the same command again to go on."""
     from causvid.train.recipe import run_recipe
 
-    out = out or _run_folder(recipe)
-    print(run_recipe(recipe, out=out, budget=budget, overrides=list(overrides), device=device))
+    folder = out or _run_folder(recipe)
+    print(run_recipe(recipe, out=folder, budget=budget, overrides=list(overrides), device=device))
 
 
 def encode(
-    recipe: RecipeName, /, *, out: Path | None = None, budget: Budget = "full", overrides: Overrides = ()
+    recipe: RecipeName, /, *, out: Folder = None, budget: Budget = "full", overrides: Overrides = ()
 ) -> None:
-    """Encode the clips of a recipe into latents; what is there already is kept.
-
-    Args:
-        recipe: a TOML file, or one of the package such as tiny/latents.
-        out: folder of the latents; runs/RECIPE by default.
-        budget: smoke is a minute's walk through the same code.
-        overrides: change a key of the recipe; may be given several times.
-    """
+    """Encode the clips of a recipe into latents; what is there already is kept."""
     from causvid.train.recipe import run_encode
 
     print(run_encode(recipe, out=out or _run_folder(recipe), budget=budget, overrides=list(overrides)))
 
 
 def trajectories(
-    recipe: RecipeName, /, *, out: Path | None = None, budget: Budget = "full", overrides: Overrides = ()
+    recipe: RecipeName, /, *, out: Folder = None, budget: Budget = "full", overrides: Overrides = ()
 ) -> None:
-    """Solve a teacher's trajectories for a student to start from; what is there already is kept.
-
-    Args:
-        recipe: a TOML file, or one of the package such as tiny/trajectories.
-        out: folder of the trajectories; runs/RECIPE by default.
-        budget: smoke is a minute's walk through the same code.
-        overrides: change a key of the recipe; may be given several times.
-    """
+    """Solve a teacher's trajectories for a student to start from; what is there already is kept."""
     from causvid.train.recipe import run_trajectories
 
     print(run_trajectories(recipe, out=out or _run_folder(recipe), budget=budget, overrides=list(overrides)))
 
 
 def reproduce(
-    name: Annotated[Positional[str], arg(metavar="NAME")], /, *, out: Path | None = None, budget: Budget = "full",
-    device: str = "auto",
-) -> None:  # fmt: skip
-    """Run every stage of a model, in order; finished ones are kept.
-
-    Args:
-        name: tiny.
-        out: folder of the runs; runs/NAME by default.
-        budget: smoke is a minute's walk through the same code.
-        device: auto, cpu, cuda ...
-    """
+    name: Annotated[Positional[str], arg(metavar="NAME", help="tiny")],
+    /,
+    *,
+    out: Annotated[Path | None, arg(help="where; runs/NAME by default", metavar="DIR")] = None,
+    budget: Budget = "full",
+    device: Device = "auto",
+) -> None:
+    """Run every stage of a model, in order; finished ones are kept."""
     from causvid.train.recipe import reproduce as run_chain
 
     print(run_chain(name, out=out or Path("runs") / name, budget=budget, device=device))
 
 
-VERBS = {
-    verb.__name__: verb
-    for verb in (demo, generate, info, bench, doctor, train, encode, trajectories, reproduce)
-}
-RESUMABLE = ("train", "encode", "trajectories", "reproduce")
+_VERBS = (demo, generate, info, bench, doctor, train, encode, trajectories, reproduce)
+_RESUMABLE = ("train", "encode", "trajectories", "reproduce")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -235,17 +218,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"causvid {__version__}")
         return 0
     try:
+        verbs = {verb.__name__: verb for verb in _VERBS}
         tyro.extras.subcommand_cli_from_dict(
-            VERBS, prog="causvid", description=DESCRIPTION, args=words or ["--help"]
+            verbs,
+            prog="causvid",
+            description=DESCRIPTION,
+            args=words or ["--help"],
+            config=(tyro.conf.FlagCreatePairsOff,),
         )
         sys.stdout.flush()
         return 0
     except KeyboardInterrupt:
-        resumable = words[:1] and words[0] in RESUMABLE
-        _complain(
-            "interrupted; "
-            + ("run the same command again to continue" if resumable else "nothing was written")
-        )
+        resumable = words[0] in _RESUMABLE
+        advice = "run the same command again to continue" if resumable else "nothing was written"
+        _complain(f"interrupted; {advice}")
         return 130
     except BrokenPipeError:
         # Whoever read our output has seen enough; without this the interpreter complains at exit.
@@ -268,8 +254,8 @@ def _for_people(error: Exception) -> str | None:
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     for cause in _chain(error):
         if (isinstance(cause, OSError) and cause.errno in full) or "No space left on device" in str(cause):
-            where = getattr(cause, "filename", None)
-            return f"the disk is full{f' ({where})' if where else ''}; free some space and run the same command again."
+            where = f" ({cause.filename})" if isinstance(cause, OSError) and cause.filename else ""
+            return f"the disk is full{where}; free some space and run the same command again."
     return None
 
 
@@ -303,26 +289,10 @@ def _run_folder(recipe: str) -> Path:
     return Path("runs") / (Path(recipe).stem if recipe.endswith(".toml") else recipe)
 
 
-def _use_threads() -> None:
-    """As many torch threads as CAUSVID_THREADS says."""
-    text = os.environ.get("CAUSVID_THREADS")
-    if text is None:
-        return
-    if not text.isdecimal() or not 1 <= int(text) <= 1024:
-        raise UserError(f"CAUSVID_THREADS is {text!r}; it must be a whole number from 1 to 1024.")
-    import torch
-
-    torch.set_num_threads(int(text))
-
-
 def _show(facts: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        _print_json(facts)
+        print(json.dumps(facts, indent=2))
         return
     width = max(map(len, facts), default=0)
     for name, value in facts.items():
         print(f"{name:{width}}  {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))

@@ -5,7 +5,8 @@ progress bar. What a clip was made from is stored inside it.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def record(
     transition: str = "soft",
     size: tuple[int, int] | None = None,
     scale: int | None = None,
+    also: Sequence[Path] = (),
     facts: Mapping[str, Any] | None = None,
 ) -> Recording:
     """Generate a clip into a file; its suffix decides the kind.
@@ -70,6 +72,7 @@ def record(
         seconds: how long; by default ten, or the length a bidirectional model was trained on.
         image, prompts_at, transition, size: as in `Pipeline.stream`.
         scale: whole-number enlargement; by default what is comfortable to watch.
+        also: further files of the same clip.
         facts: further things to store in the file.
 
     Raises:
@@ -78,16 +81,8 @@ def record(
     spec = pipeline.spec
     if scale is not None and not 1 <= scale <= 64:
         raise UserError(f"scale is {scale}; it must be a whole number from 1 to 64.")
-    causal = {"image": image, "prompts_at": prompts_at or None, "transition": transition}
-    changed = {key: value for key, value in causal.items() if value not in (None, "soft")}
     if spec.layout is not None and seconds is None:
         seconds = DEFAULT_SECONDS
-    started = time.perf_counter()
-    chunks: Iterator[Frames]
-    if spec.layout is None:
-        chunks = _at_once(pipeline, prompt, seconds=seconds, seed=seed, size=size, **changed)
-    else:
-        chunks = pipeline.stream(prompt, seconds=seconds, seed=seed, size=size, **changed)
     metadata = {
         "prompt": prompt.strip(),
         "prompts_at": {f"{moment:g}": text for moment, text in (prompts_at or {}).items()},
@@ -101,31 +96,50 @@ def record(
         "version": __version__,
         **(facts or {}),
     }
-    enlarged = scale or default_scale(out, (size or spec.size)[0])
     total = None if seconds is None else frames_in(seconds, spec.fps)
     first = None
-    with ClipWriter(out, fps=spec.fps, metadata=metadata, scale=enlarged) as clip:
-        with Progress(total, label=out.name, unit="frame") as bar:
-            for frames in chunks:
-                first = first or time.perf_counter() - started
+    started = time.perf_counter()
+    steering = {"image": image, "prompts_at": prompts_at or None, "transition": transition}
+    make = pipeline.stream if spec.layout is not None else _at_once(pipeline)
+    chunks = make(prompt, seconds=seconds, seed=seed, size=size, **_changed(steering))
+    with ExitStack() as files, Progress(total, label=out.name, unit="frame") as bar:
+        clips = [
+            files.enter_context(
+                ClipWriter(
+                    path,
+                    fps=spec.fps,
+                    metadata=metadata,
+                    scale=scale or default_scale(path, (size or spec.size)[0]),
+                )
+            )
+            for path in (out, *also)
+        ]
+        for frames in chunks:
+            first = first or time.perf_counter() - started
+            for clip in clips:
                 clip.write(frames)
-                bar.update(len(frames))
-    seconds_taken = time.perf_counter() - started
+            bar.update(len(frames))
+    taken = time.perf_counter() - started
+    clip = clips[0]
     assert first is not None and clip.size is not None
-    height, width = clip.size
+    shown = (clip.size[0] * clip.scale, clip.size[1] * clip.scale)
     return Recording(
-        path=out,
-        frames=clip.frames,
-        fps=spec.fps,
-        size=(height * enlarged, width * enlarged),
-        first_frames_seconds=first,
-        seconds=seconds_taken,
+        path=out, frames=clip.frames, fps=spec.fps, size=shown, first_frames_seconds=first, seconds=taken
     )
 
 
-def _at_once(pipeline: Pipeline, prompt: str, **how: Any) -> Iterator[Frames]:
-    """A whole clip as one chunk."""
-    yield pipeline.generate(prompt, **how)
+def _at_once(pipeline: Pipeline) -> Callable[..., Iterator[Frames]]:
+    """A bidirectional model's whole clip as its only chunk."""
+
+    def chunks(prompt: str, **how: Any) -> Iterator[Frames]:
+        yield pipeline.generate(prompt, **how)
+
+    return chunks
+
+
+def _changed(steering: dict[str, Any]) -> dict[str, Any]:
+    """Without what was left as it is: a model that cannot be steered complains only when asked to."""
+    return {name: value for name, value in steering.items() if value is not None and value != "soft"}
 
 
 def default_scale(out: Path, height: int) -> int:

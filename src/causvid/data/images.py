@@ -3,9 +3,6 @@
 Only JPEG, PNG and WebP, never more than `MAX_PIXELS`, whatever the file claims.
 """
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +11,12 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from causvid.data.bombs import bombs_are_errors
 from causvid.data.files import reading
 from causvid.errors import UserError
 
 MAX_PIXELS = 64_000_000
 """A little over what phones take; decoded this is 256 MB."""
-
-
-@contextmanager
-def bombs_are_errors() -> Iterator[None]:
-    """Pillow only warns up to twice its limit; here a suspicious size is an error."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # remarks about broken EXIF blocks
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
 
 
 def read_image(path: str | Path, *, size: tuple[int, int]) -> UInt8[Tensor, "H W 3"]:

@@ -15,8 +15,8 @@ from typing import Any
 import av
 from PIL import Image
 
+from causvid.data.bombs import bombs_are_errors
 from causvid.data.files import reading
-from causvid.data.images import bombs_are_errors
 from causvid.errors import UserError
 
 EXIF_IMAGE_DESCRIPTION = 0x010E

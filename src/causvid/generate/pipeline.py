@@ -10,6 +10,7 @@ What happens inside a stream is in `generate/session.py`.
 """
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,26 @@ from torch import Tensor
 
 from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
+from causvid.generate.inputs import (
+    check_seed,
+    check_transition,
+    chunk_rng,
+    latent_shape,
+    parts_of,
+    sampler_of,
+)
 from causvid.generate.rollout import rollout
-from causvid.generate.session import (
-    StreamingSession, check_seed, check_transition, chunk_rng, latent_shape, parts_of, sampler_of,
-)  # fmt: skip
+from causvid.generate.session import StreamingSession
 from causvid.models.bundle import Bundle, load_bundle
 from causvid.models.spec import ModelSpec
 from causvid.models.text import check_prompt
+from causvid.models.vae import Geometry
 from causvid.pixels import to_uint8
 from causvid.types import Frames
 
 MAX_SECONDS = 86_400
 """A day; whoever wants more streams without an end."""
+SMALL_MODEL_PARAMETERS = 20_000_000
 
 
 class Pipeline:
@@ -103,56 +112,51 @@ class Pipeline:
             left -= len(frames)
 
     def generate(
-        self, prompt: str, *, seconds: float | int | None = None, seed: int = 0, **how: Any
-    ) -> Frames:
-        """A whole clip; `how` as in `stream`.
-
-        A bidirectional model makes it in one piece and takes no `how` but `size`.
-
-        Args:
-            seconds: how long; by default as long as the clips the model was trained on.
-        """
-        longest = self._clip_seconds()
-        if self.spec.layout is None and how.get("layout") is None:
-            return self._whole_clip(prompt, seconds=longest if seconds is None else seconds, seed=seed, **how)
-        return torch.cat(
-            list(self.stream(prompt, seconds=longest if seconds is None else seconds, seed=seed, **how))
-        )
-
-    def _clip_seconds(self) -> float:
-        geometry = parts_of(self.bundle)[1].geometry
-        return geometry.frames_of(self.spec.clip_frames) / self.spec.fps
-
-    @torch.no_grad()
-    def _whole_clip(
         self,
         prompt: str,
         *,
-        seconds: float | int,
-        seed: int,
+        seconds: float | int | None = None,
+        seed: int = 0,
         size: tuple[int, int] | None = None,
-        **refused: Any,
+        **steering: Any,
     ) -> Frames:
-        if refused:
+        """A whole clip.
+
+        Args:
+            seconds: how long; by default as long as the clips the model was trained on, which is
+                also the most a bidirectional model makes.
+            seed, size: as in `stream`.
+            steering: the other arguments of `stream`; they need a causal model.
+
+        Raises:
+            UserError: an argument that does not fit the model.
+        """
+        longest = parts_of(self.bundle)[1].geometry.frames_of(self.spec.clip_frames) / self.spec.fps
+        seconds = longest if seconds is None else seconds
+        if self.spec.layout is not None or steering.get("layout") is not None:
+            return torch.cat(list(self.stream(prompt, seconds=seconds, seed=seed, size=size, **steering)))
+        if steering:
             raise UserError(
                 f"the model {self.spec.name!r} is bidirectional and makes clips in one piece: "
-                f"{', '.join(refused)} need a causal model."
+                f"{', '.join(steering)} need a causal model."
             )
-        if frames_in(seconds, self.spec.fps) > frames_in(self._clip_seconds(), self.spec.fps):
-            raise UserError(
-                f"the model {self.spec.name!r} is bidirectional and makes clips of at most "
-                f"{self._clip_seconds():g} seconds, not {seconds:g}. A causal model goes on for as long as you like."
-            )
-        denoiser, vae, text = parts_of(self.bundle)
-        shape = latent_shape(self.bundle, size or self.spec.size)
         wanted = frames_in(seconds, self.spec.fps)
-        count = next(f for f in range(1, self.spec.clip_frames + 1) if vae.geometry.frames_of(f) >= wanted)
+        if seconds > longest:
+            raise UserError(
+                f"the model {self.spec.name!r} is bidirectional and makes clips of at most {longest:g} "
+                f"seconds, not {seconds:g}. A causal model goes on for as long as you like."
+            )
+        return self._whole_clip(prompt, frames=wanted, seed=seed, size=size or self.spec.size)
+
+    @torch.no_grad()
+    def _whole_clip(self, prompt: str, *, frames: int, seed: int, size: tuple[int, int]) -> Frames:
+        denoiser, vae, text = parts_of(self.bundle)
         rng = chunk_rng(check_seed(seed), 0)
+        shape = (1, latents_for(frames, vae.geometry), *latent_shape(self.bundle, size))
         sigmas, renoise = sampler_of(self.bundle)
-        device = denoiser.transformer.out.weight.device
         latents = rollout(
             denoiser,
-            torch.randn((1, count, *shape), generator=rng).to(device),
+            torch.randn(shape, generator=rng).to(denoiser.transformer.out.weight.device),
             text([check_prompt(prompt)]),
             layout=None,
             sigmas=sigmas,
@@ -161,7 +165,7 @@ class Pipeline:
             negative=text([self.spec.negative]),
             guidance=self.spec.guidance,
         )
-        return to_uint8(vae.decode(latents))[0, :wanted].cpu()
+        return to_uint8(vae.decode(latents))[0, :frames].cpu()
 
 
 def load(
@@ -198,6 +202,30 @@ def pick_device(device: torch.device | str) -> torch.device:
     return chosen
 
 
+def use_threads(pipeline: Pipeline) -> int:
+    """Set how many threads torch uses in this process to what suits the model, and return it.
+
+    CAUSVID_THREADS decides if it is set. Otherwise a small model on a CPU gets one: its
+    products are too short to share. Ten seconds of 4 million parameters at 64x64 take
+    0.9 s of one core; two threads need five times the processor time, and with other work on
+    the machine also longer.
+
+    Raises:
+        UserError: CAUSVID_THREADS is no number of threads.
+    """
+    text = os.environ.get("CAUSVID_THREADS")
+    if text is not None:
+        if not text.isdecimal() or not 1 <= int(text) <= 1024:
+            raise UserError(f"CAUSVID_THREADS is {text!r}; it must be a whole number from 1 to 1024.")
+        torch.set_num_threads(int(text))
+    else:
+        denoiser = parts_of(pipeline.bundle)[0]
+        small = sum(weights.numel() for weights in denoiser.parameters()) <= SMALL_MODEL_PARAMETERS
+        if small and not next(denoiser.parameters()).is_cuda:
+            torch.set_num_threads(1)
+    return torch.get_num_threads()
+
+
 def frames_in(seconds: float | int, fps: float | int) -> int:
     """The number of frames of a clip of this length, at least one.
 
@@ -207,6 +235,11 @@ def frames_in(seconds: float | int, fps: float | int) -> int:
     if not 0 < seconds <= MAX_SECONDS:
         raise UserError(f"seconds is {seconds:g}; it must be above 0 and at most {MAX_SECONDS} (a day).")
     return max(1, round(seconds * fps))
+
+
+def latents_for(frames: int, geometry: Geometry) -> int:
+    """Latent frames that decode to at least this many pixel frames."""
+    return 1 + max(0, -(-(frames - geometry.first_frames) // geometry.temporal_stride))
 
 
 def check_changes(

@@ -14,27 +14,30 @@ Knows latents, text and frames; nothing of files.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
-from causvid.generate.rollout import Condition, Renoise, commit_chunk, denoise_chunk
+from causvid.generate.inputs import (
+    Transition,
+    check_seed,
+    check_transition,
+    chunk_rng,
+    latent_shape,
+    parts_of,
+    sampler_of,
+)
+from causvid.generate.rollout import Condition, commit_chunk, denoise_chunk
 from causvid.models.bundle import Bundle
-from causvid.models.denoiser import Denoiser
-from causvid.models.text import TextEncoder, check_prompt
-from causvid.models.vae import DecoderStream, VideoVAE
+from causvid.models.text import check_prompt
+from causvid.models.vae import DecoderStream
 from causvid.nn.cache import KVCache
 from causvid.nn.text import TextTokens
 from causvid.pixels import from_uint8, to_uint8
 from causvid.types import Frames, Latents
-
-Transition = Literal["soft", "recache"]
-"""What a new prompt does to the past: nothing, or it is read again under the new prompt."""
 
 
 @dataclass(frozen=True)
@@ -279,81 +282,10 @@ class StreamingSession:
     def _still(self, image: UInt8[Tensor, "H W 3"]) -> Latents:
         """A picture as the first chunk: a clip in which nothing moves, encoded."""
         if tuple(image.shape[:2]) != tuple(self.size):
-            height, width = image.shape[:2]
+            have, want = ("x".join(map(str, size)) for size in (image.shape[:2], self.size))
             raise UserError(
-                f"the image is {height}x{width} (height x width) and the video {self.size[0]}x{self.size[1]}; "
-                "scale and crop the image first."
+                f"the image is {have} (height x width) and the video {want}; crop and scale it first."
             )
         count = self.vae.geometry.frames_of(self.layout.first)
         clip = from_uint8(image[None, None].repeat(1, count, 1, 1, 1)).to(self.device)
         return self.vae.encode(clip)
-
-
-def parts_of(bundle: Bundle) -> tuple[Denoiser, VideoVAE, TextEncoder]:
-    """Network, autoencoder and text encoder.
-
-    Raises:
-        UserError: one is missing.
-    """
-    if bundle.denoiser is None or bundle.vae is None or bundle.text is None:
-        have = ", ".join(bundle.parts()) or "nothing"
-        raise UserError(
-            f"the model {bundle.spec.name!r} has {have}; to make video it needs vae, text and transformer. "
-            "Train its later stages first, or name a finished model."
-        )
-    return bundle.denoiser, bundle.vae, bundle.text
-
-
-def sampler_of(bundle: Bundle) -> tuple[tuple[float, ...], Renoise]:
-    """Noise levels and kind of noise in between: a student's own, or Euler's method over the schedule."""
-    spec = bundle.spec
-    if spec.sigmas:
-        return spec.sigmas, "fresh"
-    return tuple(spec.schedule.grid(spec.steps)[:-1]), "predicted"
-
-
-def latent_shape(bundle: Bundle, size: tuple[int, int]) -> tuple[int, int, int]:
-    """Channels, height and width of the latents of a video of this size.
-
-    Raises:
-        UserError: the size is not a multiple of what one token covers.
-    """
-    denoiser, vae, _ = parts_of(bundle)
-    _, rows, columns = denoiser.transformer.config.patch
-    stride = vae.geometry.spatial_stride
-    height, width = size
-    if height < 1 or width < 1 or height % (stride * rows) or width % (stride * columns):
-        raise UserError(
-            f"size {height}x{width} (height x width) does not fit this model: the height must be a positive "
-            f"multiple of {stride * rows}, the width of {stride * columns}."
-        )
-    return (vae.geometry.latent_channels, height // stride, width // stride)
-
-
-def check_transition(transition: str) -> Transition:
-    """The transition itself.
-
-    Raises:
-        UserError: there is no such one.
-    """
-    for known in get_args(Transition):
-        if transition == known:
-            return known
-    raise UserError(f"transition is {transition!r}; accepted: {', '.join(get_args(Transition))}.")
-
-
-def check_seed(seed: int) -> int:
-    """The seed itself.
-
-    Raises:
-        UserError: it is negative or needs more than 64 bits.
-    """
-    if not 0 <= seed < 2**64:
-        raise UserError(f"seed is {seed}; it must be a whole number from 0 to 2**64 - 1.")
-    return seed
-
-
-def chunk_rng(seed: int, chunk: int) -> torch.Generator:
-    """The CPU source of a chunk's noise, the same wherever and after whatever the chunk is made."""
-    words: Any = np.random.SeedSequence([seed, chunk]).generate_state(2, np.uint32)
-    return torch.Generator().manual_seed(int(words[0]) << 31 ^ int(words[1]))

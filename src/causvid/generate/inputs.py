@@ -1,0 +1,86 @@
+"""What somebody asks for, checked against what a model can do; and where its noise comes from."""
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+
+from causvid.errors import UserError
+from causvid.generate.rollout import Renoise
+from causvid.models.bundle import Bundle
+from causvid.models.denoiser import Denoiser
+from causvid.models.text import TextEncoder
+from causvid.models.vae import VideoVAE
+
+Transition = Literal["soft", "recache"]
+"""What a new prompt does to the past: nothing, or it is read again under the new prompt."""
+
+
+def parts_of(bundle: Bundle) -> tuple[Denoiser, VideoVAE, TextEncoder]:
+    """Network, autoencoder and text encoder.
+
+    Raises:
+        UserError: one is missing.
+    """
+    if bundle.denoiser is None or bundle.vae is None or bundle.text is None:
+        have = ", ".join(bundle.parts()) or "nothing"
+        raise UserError(
+            f"the model {bundle.spec.name!r} has {have}; to make video it needs vae, text and transformer. "
+            "Train its later stages first, or name a finished model."
+        )
+    return bundle.denoiser, bundle.vae, bundle.text
+
+
+def sampler_of(bundle: Bundle) -> tuple[tuple[float, ...], Renoise]:
+    """Noise levels and kind of noise in between: a student's own, or Euler's method over the schedule."""
+    spec = bundle.spec
+    if spec.sigmas:
+        return spec.sigmas, "fresh"
+    return tuple(spec.schedule.grid(spec.steps)[:-1]), "predicted"
+
+
+def latent_shape(bundle: Bundle, size: tuple[int, int]) -> tuple[int, int, int]:
+    """Channels, height and width of the latents of a video of this size.
+
+    Raises:
+        UserError: the size is not a multiple of what one token covers.
+    """
+    denoiser, vae, _ = parts_of(bundle)
+    _, rows, columns = denoiser.transformer.config.patch
+    stride = vae.geometry.spatial_stride
+    height, width = size
+    if height < 1 or width < 1 or height % (stride * rows) or width % (stride * columns):
+        raise UserError(
+            f"size {height}x{width} (height x width) does not fit this model: the height must be a positive "
+            f"multiple of {stride * rows}, the width of {stride * columns}."
+        )
+    return (vae.geometry.latent_channels, height // stride, width // stride)
+
+
+def check_transition(transition: str) -> Transition:
+    """The transition itself.
+
+    Raises:
+        UserError: there is no such one.
+    """
+    for known in get_args(Transition):
+        if transition == known:
+            return known
+    raise UserError(f"transition is {transition!r}; accepted: {', '.join(get_args(Transition))}.")
+
+
+def check_seed(seed: int) -> int:
+    """The seed itself.
+
+    Raises:
+        UserError: it is negative or needs more than 64 bits.
+    """
+    if not 0 <= seed < 2**64:
+        raise UserError(f"seed is {seed}; it must be a whole number from 0 to 2**64 - 1.")
+    return seed
+
+
+def chunk_rng(seed: int, chunk: int) -> torch.Generator:
+    """The CPU source of a chunk's noise, the same wherever and after whatever the chunk is made."""
+    words: Any = np.random.SeedSequence([seed, chunk]).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed(int(words[0]) << 31 ^ int(words[1]))
