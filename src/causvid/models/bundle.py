@@ -31,6 +31,9 @@ from causvid.nn.transformer import VideoTransformer
 EMBEDDED = {"tiny": "assets/tiny"}
 """Models inside the package, by name."""
 
+LARGE = 4096
+"""Tensors from this many numbers on may be stored in less precision."""
+
 
 @dataclass
 class Bundle:
@@ -57,7 +60,8 @@ class Bundle:
 
         Args:
             folder: replaced if it holds a model already.
-            dtype: store weights in this type; None keeps theirs.
+            dtype: store matrices in this type; None keeps theirs. What is small (norms, biases,
+                modulation, statistics) keeps its precision: it costs nothing there.
         """
         part = folder.with_name(folder.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
@@ -65,7 +69,7 @@ class Bundle:
         hashes = {}
         for name, module in self.parts().items():
             tensors = {
-                key: value.detach().to("cpu", dtype if value.is_floating_point() else None).contiguous()
+                key: value.detach().to("cpu", dtype if value.numel() >= LARGE else None).contiguous()
                 for key, value in module.state_dict().items()
             }
             save_file(tensors, part / f"{name}.safetensors")
