@@ -13,6 +13,8 @@ from causvid.flow.schedule import (
 from causvid.flow.solvers import euler, unipc
 from replays.folder import FORWARD, SOLVER, Case, Cases, Folder, Recording, nearest, relative
 
+DEFAULT_END = 0.003 / 1.002
+"""Where the public scheduler's own grid ends when it is not told to end near 0."""
 SOLVERS = {"unipc": unipc, "euler": euler}
 
 
@@ -22,13 +24,10 @@ def schedule(file: Recording, folder: Folder) -> Cases:
         shift = float(prefix.removeprefix("shift").removesuffix("."))
         spread = FlowSchedule(shift=shift)
         for grid in [key.removeprefix(prefix) for key in file.having(".sigmas") if key.startswith(prefix)]:
-            if grid.startswith("defaults"):
-                yield Case(
-                    f"{file.name}/{prefix}{grid}", skipped="a grid of another class, used by no model here"
-                )
-                continue
             recorded = file[f"{prefix}{grid}.sigmas"]
             found = torch.tensor(spread.grid(len(recorded))[:-1])
+            if grid.startswith("defaults"):
+                found = spread.sigma(torch.linspace(1, DEFAULT_END, len(recorded)))
             yield Case(f"{file.name}/{prefix}{grid}", relative(found, recorded), FORWARD)
         for name, listed in file.metadata.get("lists", {}).items():
             if f"{prefix}warped.{name}" in file:

@@ -51,12 +51,17 @@ class TransformerConfig:
     rope_base: float = 10000.0
 
     def __post_init__(self) -> None:
+        for name in ("width", "layers", "heads", "ffn", "latent_channels", "text_width", "text_rows"):
+            if getattr(self, name) < 1:
+                raise UserError(f"transformer.{name} is {getattr(self, name)}; it must be 1 or more.")
         if self.width % self.heads or self.width // self.heads % 2:
             raise UserError(f"transformer: a width of {self.width} has no {self.heads} heads of even size.")
         if self.patch[0] != 1:
             raise UserError(f"transformer.patch is {self.patch}; its first number, of frames, must be 1.")
-        if self.frequency_width % 2:
-            raise UserError(f"transformer.frequency_width is {self.frequency_width}; it must be even.")
+        if self.frequency_width < 2 or self.frequency_width % 2:
+            raise UserError(
+                f"transformer.frequency_width is {self.frequency_width}; it must be even, 2 or more."
+            )
 
 
 class VideoTransformer(nn.Module):
