@@ -10,7 +10,7 @@ autoencoder and nothing else. Folders appear whole or not at all.
 import hashlib
 import os
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from causvid.config import build, plain, read_toml
+from causvid.config import build, plain, read_toml, to_toml
 from causvid.errors import UserError
 from causvid.models.denoiser import Denoiser
 from causvid.models.spec import ModelSpec
@@ -59,11 +59,13 @@ class Bundle:
         """Write the model folder, whole or not at all.
 
         Args:
-            folder: replaced if it holds a model already.
+            folder: replaced if it holds a model already; one that holds something else is refused.
             dtype: store matrices in this type; None keeps theirs. What is small (norms, biases,
                 modulation, statistics) keeps its precision: it costs nothing there.
         """
-        part = folder.with_name(folder.name + ".part")
+        if folder.exists() and not (folder / "model.toml").exists() and any(folder.iterdir()):
+            raise UserError(f"{folder} exists and is no model; nothing is written over it. Choose another.")
+        part, old = (folder.with_name(folder.name + suffix) for suffix in (".part", ".old"))
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         hashes = {}
@@ -74,10 +76,12 @@ class Bundle:
             }
             save_file(tensors, part / f"{name}.safetensors")
             hashes[f"{name}.safetensors"] = _sha256(part / f"{name}.safetensors")
-        (part / "model.toml").write_text(_toml({**plain(self.spec), "sha256": hashes}))
-        if (folder / "model.toml").exists():
-            shutil.rmtree(folder)
+        (part / "model.toml").write_text(to_toml({**plain(self.spec), "sha256": hashes}))
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(folder, old)
         os.replace(part, folder)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def load_bundle(name: str | Path, *, device: torch.device | str = "cpu") -> Bundle:
@@ -129,11 +133,6 @@ def find(name: str | Path) -> Path:
     )
 
 
-def with_parts(bundle: Bundle, **parts: Any) -> Bundle:
-    """The same bundle with some parts or the spec exchanged."""
-    return replace(bundle, **parts)
-
-
 def _filled(module: nn.Module, path: Path, hashes: dict[str, str]) -> Any:
     try:
         tensors = load_file(path)
@@ -163,9 +162,3 @@ def _filled(module: nn.Module, path: Path, hashes: dict[str, str]) -> Any:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _toml(table: dict[str, Any]) -> str:
-    import tomli_w
-
-    return tomli_w.dumps(table)
