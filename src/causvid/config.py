@@ -133,7 +133,7 @@ def plain(config: Any) -> Any:
 
 
 def to_toml(config: Any) -> str:
-    """A dataclass as TOML text; `build` of it gives an equal object back."""
+    """A dataclass or a table as TOML text; `build` of it gives an equal object back."""
     return tomli_w.dumps(plain(config))
 
 
@@ -141,7 +141,7 @@ def parse_overrides(pairs: list[str]) -> dict[str, Any]:
     """`["optimizer.lr=1e-4", "steps=10"]` as nested tables, values in TOML's own syntax.
 
     Raises:
-        UserError: a pair without "=".
+        UserError: a pair without "=", or one key as a value and as a table.
     """
     tables: dict[str, Any] = {}
     for pair in pairs:
@@ -156,6 +156,8 @@ def parse_overrides(pairs: list[str]) -> dict[str, Any]:
         *parents, last = name.split(".")
         for parent in parents:
             table = table.setdefault(parent, {})
+            if not isinstance(table, dict):
+                raise UserError(f"override {pair!r}: {parent!r} has a value already, so it is not a table.")
         table[last] = value
     return tables
 
