@@ -14,10 +14,11 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -56,13 +57,27 @@ def read_index(folder: Path) -> list[Shard]:
         shards = {line["file"]: Shard(**line) for line in map(json.loads, path.read_text().splitlines())}
     except (json.JSONDecodeError, TypeError, KeyError) as error:
         raise UserError(f"{path} is damaged ({error}); remove it and encode again.") from error
+    if not shards:
+        raise UserError(f"{path} is empty; run its encode recipe first.")
     return [shards[name] for name in sorted(shards)]
 
 
 def missing_shards(folder: Path, shards: int) -> list[int]:
     """Numbers of the shards that are not there yet."""
-    done = {s.file for s in read_index(folder)} if (folder / "index.jsonl").exists() else set()
+    index = folder / "index.jsonl"
+    begun = index.exists() and index.stat().st_size > 0
+    done = {s.file for s in read_index(folder)} if begun else set()
     return [n for n in range(shards) if f"shard-{n:05d}.safetensors" not in done]
+
+
+def _open(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        index = path.with_name("index.jsonl")
+        raise UserError(
+            f"{path} is missing or damaged; remove its line from {index} and run its recipe again."
+        ) from error
 
 
 class ShardReader:
@@ -72,11 +87,22 @@ class ShardReader:
         self.folder = folder
         self.shards = read_index(folder)
         self.per_shard = self.shards[0].clips
-        self._files = [safe_open(folder / s.file, framework="pt") for s in self.shards]
+        self._files = [_open(folder / s.file) for s in self.shards]
         self.names = sorted(set(self._files[0].keys()) - {"seeds"})
 
     def __len__(self) -> int:
         return sum(s.clips for s in self.shards)
+
+    def expect(self, clips: int) -> None:
+        """Check that this is all of the folder, as its configuration says.
+
+        Raises:
+            UserError: clips are missing.
+        """
+        if len(self) != clips:
+            raise UserError(
+                f"{self.folder} holds {len(self)} of {clips} clips; run its recipe again to make the others."
+            )
 
     def slice(self, name: str, clip: int, span: slice = slice(None)) -> Float[Tensor, "n ..."]:
         """The entries `span` of a clip's tensor `name` (its latent frames, for "latents"), as float32."""
@@ -91,22 +117,18 @@ class ShardReader:
 def make_shards(
     folder: Path,
     *,
-    shards: int,
+    numbers: Sequence[int],
     make: Callable[[int], tuple[dict[str, Tensor], int]],
-    mine: Callable[[int], bool],
     after: Callable[[], None],
-) -> Sequence[int]:
-    """Make the missing shards that are this process's and return their numbers.
+) -> None:
+    """Make the shards of these numbers.
 
     Args:
         make: a shard's number to its tensors and its number of clips.
-        mine: whether a shard's number belongs to this process.
         after: called behind every finished shard.
     """
-    todo = [n for n in missing_shards(folder, shards) if mine(n)]
-    for number in todo:
+    for number in numbers:
         with torch.no_grad():
             tensors, clips = make(number)
         write_shard(folder, number, tensors, clips)
         after()
-    return todo

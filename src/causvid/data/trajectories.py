@@ -39,6 +39,14 @@ class TrajectoryReader:
     def __len__(self) -> int:
         return len(self.shards)
 
+    def expect(self, samples: int) -> None:
+        """Check that all samples are there.
+
+        Raises:
+            UserError: some are missing.
+        """
+        self.shards.expect(samples)
+
     def batch(self, count: int, rng: torch.Generator) -> Trajectories:
         chosen = torch.randint(len(self.shards), (count,), generator=rng).tolist()
         return self.read(chosen)
