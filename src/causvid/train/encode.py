@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from causvid.data import worlds
-from causvid.data.latents import make_shards, missing_shards
 from causvid.errors import UserError
 from causvid.models.vae_tiny import TinyVAE
-from causvid.progress import Progress
 from causvid.train.parallel import Ranks
+from causvid.train.shards import share_shards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class EncodeConfig:
     frames: int = 60
     """Pixel frames per clip."""
     size: tuple[int, int] = (64, 64)
-    split: str = "train"
+    split: Literal["train", "heldout", "any"] = "train"
     change_probability: float = 0.3
     batch: int = 20
 
@@ -40,7 +40,7 @@ class EncodeConfig:
         """The scene of a clip, from its stored seed."""
         return worlds.scene(
             clip_seed,
-            split=self.split,  # type: ignore[arg-type]
+            split=self.split,
             change_probability=self.change_probability,
             frames=self.frames,
         )
@@ -62,13 +62,4 @@ def encode(config: EncodeConfig, vae: TinyVAE, folder: Path, *, ranks: Ranks) ->
         seeds = torch.arange(first, first + config.clips_per_shard)
         return {"latents": torch.cat(latents), "seeds": seeds}, config.clips_per_shard
 
-    done = shards - len(missing_shards(folder, shards))
-    with Progress(shards, label="encode", unit="shard", done=done) as bar:
-        make_shards(
-            folder,
-            shards=shards,
-            make=make,
-            mine=lambda n: n % ranks.size == ranks.rank,
-            after=lambda: bar.update(ranks.size),
-        )
-    ranks.wait()
+    share_shards(folder, shards=shards, make=make, ranks=ranks, label="encode")

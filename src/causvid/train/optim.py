@@ -95,7 +95,7 @@ class Muon(torch.optim.Optimizer):
 
 
 class RoleOptimizer:
-    """Backward, average over ranks, clip, step, average the weights: everything after a loss."""
+    """Average over ranks, clip, step, average the weights: everything after backward."""
 
     def __init__(self, module: nn.Module, config: OptimizerConfig, *, steps: int, ranks: Ranks) -> None:
         self.config, self.steps, self.ranks = config, steps, ranks
@@ -116,9 +116,11 @@ class RoleOptimizer:
         matrix = p.ndim >= 2 and min(p.flatten(1).shape) >= 16
         return matrix and not any(fnmatch(name, pattern) for pattern in self.config.adamw_names)
 
-    def update(self, loss: Tensor) -> float:
-        """One training step on this loss; returns the gradient's norm before clipping."""
-        loss.backward()
+    def update(self) -> float:
+        """One training step along the gradients as they stand; returns their norm before clipping.
+
+        With a norm that is not finite nothing changes. The gradients are gone afterwards.
+        """
         self.ranks.average_gradients(self.parameters)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         if torch.isfinite(norm):

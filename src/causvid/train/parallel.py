@@ -1,8 +1,8 @@
 """Several processes training one model, on torch's own process groups.
 
 Started by `torchrun`, a process finds its rank in the environment; started plainly,
-it is rank 0 of 1 and nothing here costs anything. Gradients are averaged, so the
-effective batch is ranks x batch; everything else about a step is the same.
+it is rank 0 of 1 and nothing here costs anything. Gradients are averaged; everything else
+about a step is the same.
 """
 
 import os
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
+
+from causvid.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,23 @@ class Ranks:
             p.grad.copy_(flat[offset : offset + p.numel()].view_as(p))
             offset += p.numel()
 
+    def shares(self, total: int | None) -> range:
+        """Which parts of a step's batch, of `total`, this process computes.
+
+        Args:
+            total: None for one part per process.
+
+        Raises:
+            UserError: the parts cannot be divided evenly.
+        """
+        total = self.size if total is None else total
+        if total % self.size:
+            raise UserError(
+                f"the recipe has ranks = {total}; {self.size} processes cannot share that evenly. "
+                "Start a number of processes that divides it."
+            )
+        return range(self.rank, total, self.size)
+
     def any(self, flag: bool) -> bool:
         """Whether `flag` is set on at least one rank; the same answer everywhere."""
         if self.size == 1:
@@ -50,24 +69,19 @@ class Ranks:
         dist.all_reduce(value)
         return bool(value > 0)
 
-    def mean(self, value: Tensor) -> Tensor:
-        if self.size > 1:
-            value = value.clone()
-            dist.all_reduce(value)
-            value /= self.size
-        return value
-
     def wait(self) -> None:
         if self.size > 1:
             dist.barrier()
 
 
 def start() -> Ranks:
-    """Join the process group torchrun has prepared, or stand alone. May be called again."""
+    """Join the process group torchrun has prepared, on a GPU of its own, or stand alone. May be repeated."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return Ranks()
     if not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     return Ranks(rank=dist.get_rank(), size=size)
 

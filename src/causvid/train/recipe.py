@@ -20,6 +20,7 @@ import torch
 
 from causvid.config import build, merge, parse_overrides, read_toml
 from causvid.errors import UserError
+from causvid.generate.pipeline import pick_device
 from causvid.models.bundle import EMBEDDED, Bundle, load_bundle
 from causvid.train import parallel
 from causvid.train.encode import EncodeConfig, encode
@@ -109,15 +110,18 @@ def run_recipe(
     """Train a recipe to its end in the folder `out` and return its exported model folder.
 
     Inputs that name a run are looked for beside `out`. A finished run returns at once.
+
+    Args:
+        overrides: "key=value", as `parse_overrides` reads them.
+        device: as `pick_device` knows it.
     """
     path = find_recipe(name)
     recipe, stage_config = resolve(read_recipe(path, budget=budget, overrides=overrides), path.name)
+    if (out / "export" / "model.toml").exists():
+        return Run(out, recipe).export
+    chosen = pick_device(device)
     inputs = {key: load_bundle(_beside(out, value)) for key, value in recipe.inputs.items()}
     ranks = parallel.start()
-    if recipe.ranks is not None and ranks.size not in (1, recipe.ranks):
-        raise UserError(
-            f"{path.name} is written for {recipe.ranks} processes; this is a run of {ranks.size}."
-        )
     torch.manual_seed(recipe.seed)  # initial weights; every later number comes from a generator of its own
     _, make = _stages()[recipe.stage]
     stage = make(stage_config, inputs, out.parent)
@@ -126,22 +130,20 @@ def run_recipe(
     run = Run(out, recipe)
     if ranks.is_main:
         ranks.wait()
-    if not (run.export / "model.toml").exists():
-        chosen = torch.device(
-            ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        )
-        train(stage, recipe, run, ranks=ranks, device=chosen, label=path.stem)
+    train(stage, recipe, run, ranks=ranks, device=chosen, label=path.stem)
     return run.export
 
 
-def run_encode(name: str, *, out: Path, budget: str = "full", overrides: list[str] | None = None) -> Path:
+def run_encode(
+    name: str, *, out: Path, budget: str = "full", overrides: list[str] | None = None, device: str = "auto"
+) -> Path:
     """Encode the clips of a recipe into the folder `out`; what is there already is kept."""
     path = find_recipe(name)
     config = build(EncodeConfig, read_recipe(path, budget=budget, overrides=overrides), path.name)
-    vae = load_bundle(_beside(out, config.vae)).vae
+    ranks = parallel.start()
+    vae = load_bundle(_beside(out, config.vae), device=pick_device(device)).vae
     if vae is None:
         raise UserError(f"{path.name}: the model {config.vae!r} has no autoencoder.")
-    ranks = parallel.start()
     if ranks.is_main:
         keep_config(out / "encode.toml", config)
     encode(config, vae, out, ranks=ranks)
@@ -149,13 +151,13 @@ def run_encode(name: str, *, out: Path, budget: str = "full", overrides: list[st
 
 
 def run_trajectories(
-    name: str, *, out: Path, budget: str = "full", overrides: list[str] | None = None
+    name: str, *, out: Path, budget: str = "full", overrides: list[str] | None = None, device: str = "auto"
 ) -> Path:
     """Solve the trajectories of a recipe into the folder `out`; what is there already is kept."""
     path = find_recipe(name)
     config = build(TrajectoriesConfig, read_recipe(path, budget=budget, overrides=overrides), path.name)
-    teacher = load_bundle(_beside(out, config.teacher))
     ranks = parallel.start()
+    teacher = load_bundle(_beside(out, config.teacher), device=pick_device(device))
     if ranks.is_main:
         keep_config(out / "trajectories.toml", config)
     make_trajectories(config, teacher, out, ranks=ranks)
@@ -179,9 +181,9 @@ def reproduce(name: str, *, out: Path, budget: str = "full", device: str = "auto
         if verb == "train":
             made = run_recipe(recipe, out=folder, budget=budget, device=device)
         elif verb == "encode":
-            run_encode(recipe, out=folder, budget=budget)
+            run_encode(recipe, out=folder, budget=budget, device=device)
         else:
-            run_trajectories(recipe, out=folder, budget=budget)
+            run_trajectories(recipe, out=folder, budget=budget, device=device)
     return made
 
 

@@ -1,14 +1,17 @@
 """The one training loop.
 
 It knows roles, losses and a folder, and nothing about video. Every random number of
-a step comes from (seed, rank, step), and a checkpoint holds the rest, so a run that
-was interrupted anywhere continues to exactly the weights it would have reached.
+a step comes from (seed, share of the batch, step), and a checkpoint holds the rest, so
+a run that was interrupted anywhere continues to exactly the weights it would have
+reached. Processes divide the shares among themselves; fewer of them take more time for
+the same batch.
 """
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Literal
@@ -25,7 +28,7 @@ from causvid.train.parallel import Ranks
 from causvid.train.stage import Stage
 
 NON_FINITE_LIMIT = 10
-"""Steps in a row with a non-finite loss after which a run stops."""
+"""Updates of a role in a row with a non-finite loss after which a run stops."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,8 @@ class LoopConfig:
     preview_every: int = 200
     log_every: int = 10
     ranks: int | None = field(default=None)
-    """How many processes this recipe was tuned for; the effective batch is ranks x batch."""
+    """How many shares of `batch` samples make a step, one for each process where there are as many.
+    None: as many as there are processes."""
 
 
 def train(
@@ -66,62 +70,49 @@ def train(
     if ranks.is_main:
         run.forget_after(start)
     ranks.wait()
-    seconds_before = run.seconds_so_far()
-    meter, began, in_a_row = runs.Meter(), time.monotonic(), 0
-    shown: dict[str, str] = {}
-
-    def save(step: int) -> None:
-        if ranks.is_main:
-            run.save(step, _state(stage, optimizers, skipped))
-
+    shares = ranks.shares(config.ranks)
+    seconds_before, began = run.seconds_so_far(), time.monotonic()
+    meter, faults = runs.Meter(), _Faults(skipped)
     # A rollout mixes passes with and without grad: no cast weight may be carried from one to the other.
     autocast = torch.autocast(
         device.type, torch.bfloat16, enabled=config.precision == "bfloat16", cache_enabled=False
     )
-    with _interruptible() as interrupted, Progress(config.steps, label=label, unit="step", done=start) as bar:
+    bar = Progress(config.steps, label=label, unit="step", done=start)
+    with _interruptible() as interrupted, bar if ranks.is_main else nullcontext():
         for step in range(start, config.steps):
-            rng = runs.step_rng(config.seed, ranks.rank, step)
-            batch = stage.batch(step, rng)
-            finite = True
+            sources = [runs.step_rng(config.seed, share, step) for share in shares]
+            batches = [(stage.batch(step, rng), rng) for rng in sources]
             for role in stage.roles(step):
-                with autocast:
-                    loss = stage.loss(role, batch, rng)
-                norm = optimizers[role].update(loss.value)
-                finite = finite and norm == norm and norm != float("inf")
-                meter.add({f"{role}.{k}": v for k, v in {**loss.metrics, "gradient": norm}.items()})
-            skipped, in_a_row = skipped + (not finite), 0 if finite else in_a_row + 1
-            if in_a_row >= NON_FINITE_LIMIT:
-                raise UserError(
-                    f"the loss was not finite for {in_a_row} steps in a row, up to step {step}; those steps "
-                    "were skipped. Lower the learning rate, or go back to an earlier checkpoint in "
-                    f"{run.checkpoints}."
-                )
-            done = step + 1
-            if ranks.is_main and (done % config.log_every == 0 or done == config.steps):
-                means = meter.read() | ({"skipped": skipped} if skipped else {})
+                metrics = []
+                for batch, rng in batches:
+                    with autocast:
+                        loss = stage.loss(role, batch, rng)
+                    (loss.value / len(shares)).backward()
+                    metrics.append(loss.metrics)
+                norm = optimizers[role].update()
+                if faults.note(role, norm, step, run):
+                    for entry in (*metrics, {"gradient": norm}):
+                        meter.add({f"{role}.{name}": value for name, value in entry.items()})
+            done, stop = step + 1, ranks.any(interrupted())
+            if not ranks.is_main:
+                if stop:
+                    raise KeyboardInterrupt
+                continue
+            shown: dict[str, str] = {}
+            if done % config.log_every == 0 or done == config.steps:
+                means = meter.read() | ({"skipped": faults.skipped} if faults.skipped else {})
                 run.record(step, seconds_before + time.monotonic() - began, means)
-                shown = {
-                    name: f"{value:.4g}" for name, value in means.items() if not name.endswith("gradient")
-                }
-            if ranks.is_main:
-                bar.update(1, **shown)
-            stop = ranks.any(interrupted())
+                shown = {k: f"{v:.4g}" for k, v in means.items() if not k.endswith("gradient")}
+            bar.update(1, **shown)
             if stop or done % config.checkpoint_every == 0 or done == config.steps:
-                save(done)
-            if ranks.is_main and (done % config.preview_every == 0 or done == config.steps):
+                run.save(done, _state(stage, optimizers, faults.skipped))
+            if done % config.preview_every == 0 or done == config.steps:
                 _preview(stage, optimizers, run, done, autocast)
             if stop:
                 raise KeyboardInterrupt
     if ranks.is_main:
-        with _averaged(optimizers):
-            record = runs.provenance() | {
-                "recipe": label,
-                "seed": config.seed,
-                "steps": config.steps,
-                "ranks": ranks.size,
-                "hours": round(run.seconds_so_far() / 3600, 3),
-            }
-            stage.export(record).save(run.export)
+        _export(stage, config, optimizers, run, ranks=ranks, label=label)
+    ranks.wait()
 
 
 def _check_roles(stage: Stage, config: LoopConfig) -> None:
@@ -158,6 +149,33 @@ def _resume(stage: Stage, optimizers: dict[str, RoleOptimizer], run: runs.Run) -
     return saved["step"], saved["skipped"]
 
 
+class _Faults:
+    """Updates that were left out because their loss or gradient was not finite."""
+
+    def __init__(self, skipped: int) -> None:
+        self.skipped = skipped
+        self._in_a_row: dict[str, int] = {}
+
+    def note(self, role: str, norm: float, step: int, run: runs.Run) -> bool:
+        """Whether the update with this gradient norm was made.
+
+        Raises:
+            UserError: the role has not made one for long.
+        """
+        if math.isfinite(norm):
+            self._in_a_row[role] = 0
+            return True
+        self.skipped += 1
+        self._in_a_row[role] = count = self._in_a_row.get(role, 0) + 1
+        if count >= NON_FINITE_LIMIT:
+            raise UserError(
+                f"the {role}'s loss was not finite {count} times in a row, up to step {step}; those updates "
+                "were skipped. Lower the learning rate, or go back to an earlier checkpoint in "
+                f"{run.checkpoints}."
+            )
+        return False
+
+
 @contextmanager
 def _averaged(optimizers: dict[str, RoleOptimizer]) -> Iterator[None]:
     """The averaged weights in place of the trained ones, for looking and exporting."""
@@ -180,6 +198,26 @@ def _preview(
     part = open_part(target)
     sheet(list(preview.clips), labels=preview.labels).save(part, format="PNG")
     finish_part(part, target)
+
+
+def _export(
+    stage: Stage,
+    config: LoopConfig,
+    optimizers: dict[str, RoleOptimizer],
+    run: runs.Run,
+    *,
+    ranks: Ranks,
+    label: str,
+) -> None:
+    record = runs.provenance() | {
+        "recipe": label,
+        "seed": config.seed,
+        "steps": config.steps,
+        "ranks": config.ranks or ranks.size,
+        "hours": round(run.seconds_so_far() / 3600, 3),
+    }
+    with _averaged(optimizers):
+        stage.export(record).save(run.export)
 
 
 @contextmanager
