@@ -1,7 +1,8 @@
 """What a model folder says about itself: sizes, layout, sampler, where it comes from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from causvid.errors import UserError
@@ -10,6 +11,16 @@ from causvid.flow.schedule import FlowSchedule
 from causvid.models.text import TinyTextConfig
 from causvid.models.vae_tiny import TinyVAEConfig
 from causvid.nn.transformer import TransformerConfig
+
+
+def check_sigmas(sigmas: Sequence[float]) -> None:
+    """Accept the noise levels of a student.
+
+    Raises:
+        UserError: they do not fall from at most 1 to above 0.
+    """
+    if any(not 0 < sigma <= 1 for sigma in sigmas) or any(b >= a for a, b in pairwise(sigmas)):
+        raise UserError(f"sigmas are {list(sigmas)}; they must fall from at most 1 to above 0.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +49,7 @@ class ModelSpec:
     """For each part, how it was trained."""
 
     def __post_init__(self) -> None:
-        if any(not 0 < sigma <= 1 for sigma in self.sigmas) or list(self.sigmas) != sorted(self.sigmas)[::-1]:
-            raise UserError(f"sigmas are {self.sigmas}; they must fall from at most 1 to above 0.")
+        check_sigmas(self.sigmas)
 
     @property
     def is_student(self) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 from causvid.config import build, read_toml
 from causvid.data import worlds
 from causvid.data.latents import ShardReader
+from causvid.errors import UserError
 from causvid.models.text import TinyText
 from causvid.nn.text import TextTokens
 from causvid.train.data import numpy_rng
@@ -51,14 +52,20 @@ class EncodedClips:
     def __init__(self, folder: Path) -> None:
         self.reader = ShardReader(folder)
         self.config = build(EncodeConfig, read_toml(folder / "encode.toml"), "encode.toml")
+        self.reader.expect(self.config.clips)
 
     def batch(self, count: int, frames: int, rng: torch.Generator) -> ClipBatch:
         """`count` windows of `frames` latent frames, at any offset.
 
         One in four windows begins with its clip: only those have seen no earlier pixels.
         """
-        clips = torch.randint(len(self.reader), (count,), generator=rng).tolist()
         room = self.config.frames // 4 - frames
+        if room < 0:
+            raise UserError(
+                f"clips of {frames} latent frames are asked for; {self.reader.folder} has clips of "
+                f"{self.config.frames // 4}."
+            )
+        clips = torch.randint(len(self.reader), (count,), generator=rng).tolist()
         offsets = torch.randint(room + 1, (count,), generator=rng)
         offsets = offsets * (torch.rand(count, generator=rng) >= 0.25)
         latents = [

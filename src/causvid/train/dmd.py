@@ -30,6 +30,7 @@ from causvid.flow.losses import critic_loss, dmd_gradient, dmd_loss
 from causvid.flow.schedule import FlowSchedule, add_noise, draw_sigma, x0_from_velocity
 from causvid.generate.rollout import rollout
 from causvid.models.bundle import Bundle
+from causvid.models.spec import check_sigmas
 from causvid.nn.text import TextTokens
 from causvid.train.clips import ClipBatch, EncodedClips, window_prompts
 from causvid.train.common import Parts, fresh_denoiser, guided_velocity, per_chunk, velocity_of
@@ -68,12 +69,18 @@ class DmdConfig:
     change_probability: float = 0.3
 
     def __post_init__(self) -> None:
+        check_sigmas(self.sigmas)
+        if not self.sigmas:
+            raise UserError("dmd.sigmas is empty; a student needs at least one noise level.")
+        self.layout.spans(self.frames)
         if self.critic_steps < 1 or self.critic_warmup < 0:
             raise UserError("dmd.critic_steps must be at least 1 and dmd.critic_warmup at least 0.")
-        if self.past_frames % self.layout.frames_per_chunk or self.past_frames < 0:
+        chunk = self.layout.frames_per_chunk
+        alike = self.layout.first == chunk
+        if self.past_frames < 0 or self.past_frames % chunk or (self.past_frames and not alike):
             raise UserError(
-                f"dmd.past_frames is {self.past_frames}; whole chunks of {self.layout.frames_per_chunk} "
-                "are needed."
+                f"dmd.past_frames is {self.past_frames}; it must be whole chunks of {chunk}, "
+                "and the first chunk as long as the others."
             )
 
 

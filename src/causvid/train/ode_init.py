@@ -52,8 +52,18 @@ class OdeInit:
         self.reader = TrajectoryReader(folder / config.trajectories)
         source = folder / config.trajectories / "trajectories.toml"
         self.source = build(TrajectoriesConfig, read_toml(source), source.name)
+        self.reader.expect(self.source.samples)
+        self._check_chunks()
         self.trainable: Mapping[str, nn.Module] = {"student": self.denoiser.transformer}
         self.frozen: Mapping[str, nn.Module] = {"vae": self.parts.vae, "text": self.parts.text}
+
+    def _check_chunks(self) -> None:
+        mine, solved = self.config.layout.spans(self.source.frames), self.teacher.layout
+        if solved is not None and solved.spans(self.source.frames) != mine:
+            raise UserError(
+                "the student's chunks differ from the causal teacher's; give both layouts the same "
+                "frames_per_chunk and first_chunk_frames."
+            )
 
     def roles(self, step: int) -> Sequence[str]:
         return ("student",)

@@ -10,23 +10,24 @@ Sources: CausVid, arXiv:2412.07772, section 4.3; the causal form, Causal-Forcing
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from causvid.data import worlds
-from causvid.data.latents import make_shards, missing_shards
 from causvid.errors import UserError
 from causvid.flow.schedule import FlowSchedule
 from causvid.flow.solvers import euler
 from causvid.models.bundle import Bundle
 from causvid.models.denoiser import Denoiser
+from causvid.models.spec import check_sigmas
 from causvid.nn.text import TextTokens
-from causvid.progress import Progress
 from causvid.train.clips import Prompts, window_prompts
 from causvid.train.common import Parts, guided_velocity
 from causvid.train.parallel import Ranks
 from causvid.train.runs import step_rng
+from causvid.train.shards import share_shards
 from causvid.types import Latents
 
 NOISE, WORDING = 0, 1
@@ -48,11 +49,14 @@ class TrajectoriesConfig:
     """Euler steps; their grid must contain the student's levels."""
     guidance: float = 2.0
     change_probability: float = 0.3
-    precision: str = "bfloat16"
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
 
     def __post_init__(self) -> None:
         if self.samples <= 0 or self.samples % self.samples_per_shard:
             raise UserError(f"{self.samples} samples do not fill shards of {self.samples_per_shard}.")
+        check_sigmas(self.sigmas)
+        if not self.sigmas or self.sigmas[0] != 1:
+            raise UserError(f"sigmas are {list(self.sigmas)}; the first must be 1, pure noise.")
 
     def scene(self, seed: int) -> worlds.Scene:
         return worlds.scene(seed, change_probability=self.change_probability, frames=4 * self.frames)
@@ -76,8 +80,8 @@ def kept_steps(sigmas: tuple[float, ...], grid: list[float]) -> list[int]:
         nearest = min(range(len(grid)), key=lambda i: abs(grid[i] - sigma))
         if abs(grid[nearest] - sigma) > 1e-4:
             raise UserError(
-                f"the student's level {sigma} is not on the solver's grid; "
-                f"the nearest is {grid[nearest]:.6f}. Choose a multiple of the student's steps, and the same shift."
+                f"the student's level {sigma} is not on the solver's grid; the nearest is "
+                f"{grid[nearest]:.6f}. Choose a multiple of the student's steps, and the same shift."
             )
         found.append(nearest)
     return found
@@ -131,16 +135,7 @@ def make_trajectories(config: TrajectoriesConfig, teacher: Bundle, folder: Path,
         stored |= {"states": states.half().cpu(), "x0": x0.half().cpu()}
         return stored, len(seeds)
 
-    done = shards - len(missing_shards(folder, shards))
-    with Progress(shards, label="trajectories", unit="shard", done=done) as bar:
-        make_shards(
-            folder,
-            shards=shards,
-            make=make,
-            mine=lambda n: n % ranks.size == ranks.rank,
-            after=lambda: bar.update(ranks.size),
-        )
-    ranks.wait()
+    share_shards(folder, shards=shards, make=make, ranks=ranks, label="trajectories")
 
 
 @torch.no_grad()
