@@ -14,9 +14,9 @@ what is asked for now, nothing is trained and the differences are listed.
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,21 +39,28 @@ def step_rng(seed: int, rank: int, step: int, device: str = "cpu") -> torch.Gene
 
 def provenance() -> dict[str, Any]:
     """Where a result comes from: command, commit, versions, hardware. No paths, no names of people."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
-        "command": " ".join(["causvid", *sys.argv[1:]]),
-        "commit": commit or "unknown",
+        "command": " ".join(["causvid", *(_without_folders(word) for word in sys.argv[1:])]),
+        "commit": _commit(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "hardware": gpu or f"{os.cpu_count()} CPU cores",
     }
+
+
+def _commit() -> str:
+    git = ["git", "rev-parse", "--short", "HEAD"]
+    try:
+        found = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # there is no git here
+        return "unknown"
+    return found.stdout.strip() or "unknown"
+
+
+def _without_folders(word: str) -> str:
+    """An argument as it is, but an absolute path by its last part."""
+    return re.sub(r"(^|(?<==))/\S*/", "", word)
 
 
 class Run:
@@ -81,8 +88,10 @@ class Run:
         return float(json.loads(lines[-1])["seconds"]) if lines else 0.0
 
     def _lines(self) -> list[str]:
+        """What is in metrics.jsonl; a last line that was being written when the process died is left out."""
         path = self.folder / "metrics.jsonl"
-        return path.read_text().splitlines() if path.exists() else []
+        whole, _, _ = path.read_text().rpartition("\n") if path.exists() else ("", "", "")
+        return whole.splitlines()
 
     def forget_after(self, step: int) -> None:
         """Drop metrics of steps that will be done again."""
@@ -151,7 +160,6 @@ class Meter:
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
-        self.began = time.monotonic()
 
     def add(self, metrics: Mapping[str, float | Tensor]) -> None:
         for name, value in metrics.items():
