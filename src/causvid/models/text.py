@@ -9,7 +9,7 @@ the attributes a prompt mentions. Words it does not know are one shared token, a
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +19,7 @@ from causvid.errors import UserError
 from causvid.nn.text import TextTokens
 
 
+@runtime_checkable
 class TextEncoder(Protocol):
     def __call__(self, prompts: Sequence[str]) -> TextTokens: ...
 
@@ -83,9 +84,9 @@ class TinyText(nn.Module):
     def encode(self, ids: Int[Tensor, "b s"]) -> Float[Tensor, "b s e"]:
         """Rows past the end of a prompt are zero."""
         padding = ids == PADDING
-        visible = padding.clone()
-        visible[:, 0] = False  # an empty prompt still needs one key to attend to
-        x = self.layers(self.embed(ids) + self.embed_position, src_key_padding_mask=visible)
+        hidden = padding.clone()
+        hidden[:, 0] = False  # an empty prompt still needs one key to attend to
+        x = self.layers(self.embed(ids) + self.embed_position, src_key_padding_mask=hidden)
         return self.norm(x).float() * ~padding[..., None]
 
     def forward(self, prompts: Sequence[str]) -> TextTokens:
