@@ -140,9 +140,8 @@ def _flex(q: Queries, k: Keys, v: Keys, mask: FrameMask, tokens: int) -> Queries
         for length, count in zip((rows, columns), mask.shape, strict=True)
     )
 
-    def visible(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return (key < columns) & frames[of_row[query], of_column[key]]
-
+    # A lambda: the type checks of the tests wrap named functions, and flex counts a function's arguments.
+    visible = lambda b, h, query, key: (key < columns) & frames[of_row[query], of_column[key]]
     q, k, v = (pad(x.transpose(1, 2), (0, 0, 0, -x.shape[1] % FLEX_BLOCK)) for x in (q, k, v))
     block = create_block_mask(visible, None, None, q.shape[2], k.shape[2], device=q.device)
     run = torch.compile(flex_attention) if q.is_cuda else flex_attention
