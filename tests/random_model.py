@@ -50,7 +50,7 @@ def filled(spec: ModelSpec) -> Bundle:
         parts = TinyVAE(spec.vae), TinyText(spec.text), VideoTransformer(spec.transformer)
         for part in parts:
             for weights in part.parameters():  # some start at zero, which would hide differences
-                torch.nn.init.normal_(weights, std=0.25)
+                torch.nn.init.normal_(weights, std=0.15)
             part.eval().requires_grad_(False)
     vae, text, transformer = parts
     return Bundle(spec=spec, vae=vae, text=text, denoiser=Denoiser(transformer))

@@ -108,9 +108,9 @@ def _how(student: Pipeline, *, repeats: int, teacher_steps: int) -> str:
         f"on {os.cpu_count()} cores, {kind}, torch {torch.__version__}; medians of {repeats}, student and "
         "teacher by turns after one warm-up each. Teacher: the same network, bidirectional over the whole "
         f"clip, {teacher_steps} Euler steps with guidance (two passes each). Student: "
-        f"{len(student.spec.sigmas)} steps and a commit for each chunk. Both include text encoding, denoising, "
-        "commits and decoding to uint8, not loading and not files. First frames: those of the first chunk; "
-        "the teacher's come with the whole clip."
+        f"{len(student.spec.sigmas)} steps and a commit for each chunk. Both include text encoding, "
+        "denoising, commits and decoding to uint8, not loading and not files. First frames: those of the "
+        "first chunk; the teacher's come with the whole clip."
     )
 
 

@@ -7,7 +7,7 @@ stream can be copied and continued twice.
 """
 
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol, runtime_checkable
 
 from causvid.errors import UserError
 from causvid.types import Latents, Video
@@ -49,22 +49,25 @@ class Geometry:
         return height // stride, width // stride
 
 
+@runtime_checkable
 class EncoderStream(Protocol):
     def push(self, video: Video) -> Latents:
         """The latents completed by these frames (none, as an empty tensor, if too few came so far)."""
         ...
 
-    def copy(self) -> Self: ...
+    def copy(self) -> "EncoderStream": ...
 
 
+@runtime_checkable
 class DecoderStream(Protocol):
     def push(self, latents: Latents) -> Video:
         """The pixel frames of these latents, in [-1, 1]."""
         ...
 
-    def copy(self) -> Self: ...
+    def copy(self) -> "DecoderStream": ...
 
 
+@runtime_checkable
 class VideoVAE(Protocol):
     geometry: Geometry
 

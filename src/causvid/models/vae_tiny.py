@@ -20,7 +20,8 @@ from causvid.models.vae import Geometry
 from causvid.nn.streaming import StreamMemory
 from causvid.types import Latents, Video
 
-Features = Float[Tensor, "b f c h w"]
+Features = Float[Tensor, "b f _ _ _"]
+"""Anywhere between pixels and latents: channels, height and width change on the way."""
 
 
 @dataclass(frozen=True, kw_only=True)
