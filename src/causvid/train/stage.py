@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import UInt8
@@ -27,6 +27,7 @@ class Preview:
     labels: Sequence[str]
 
 
+@runtime_checkable
 class Stage(Protocol):
     """One way of training. `trainable` has one optimiser per role; `frozen` is only moved to the device."""
 
