@@ -95,8 +95,8 @@ def generate(
         raise UserError("two prompts are to begin at the same moment; give each --prompt-at its own.")
     pipeline = load(model, device=device, dtype=getattr(torch, dtype))
     use_threads(pipeline)
-    for text in (prompt, *(text for _, text in prompt_at)):
-        _warn_of_unknown_words(pipeline.unknown_words(text))
+    prompts = [prompt, *(text for _, text in prompt_at)]
+    _warn_of_unknown_words([word for text in prompts for word in pipeline.unknown_words(text)])
     start = None if image is None else read_image(image, size=pixels or pipeline.spec.size)
     made = record(
         pipeline,

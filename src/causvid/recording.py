@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def record(
     seconds: float | int | None = None,
     seed: int = 0,
     image: UInt8[Tensor, "H W 3"] | None = None,
-    prompts_at: Mapping[float, str] | None = None,
+    prompts_at: Mapping[float | int, str] | None = None,
     transition: str = "soft",
     size: tuple[int, int] | None = None,
     scale: int | None = None,
@@ -96,15 +97,13 @@ def record(
         "version": __version__,
         **(facts or {}),
     }
-    total = None if seconds is None else frames_in(seconds, spec.fps)
-    first = None
     started = time.perf_counter()
     steering = {"image": image, "prompts_at": prompts_at or None, "transition": transition}
     make = pipeline.stream if spec.layout is not None else _at_once(pipeline)
     chunks = make(prompt, seconds=seconds, seed=seed, size=size, **_changed(steering))
-    with ExitStack() as files, Progress(total, label=out.name, unit="frame") as bar:
+    with ExitStack() as stack:
         clips = [
-            files.enter_context(
+            stack.enter_context(
                 ClipWriter(
                     path,
                     fps=spec.fps,
@@ -114,14 +113,17 @@ def record(
             )
             for path in (out, *also)
         ]
-        for frames in chunks:
-            first = first or time.perf_counter() - started
+        first_frames = next(chunks)  # before anything is shown: what cannot be made has failed by now
+        first = time.perf_counter() - started
+        total = None if seconds is None else frames_in(seconds, spec.fps)
+        bar = stack.enter_context(Progress(total, label=out.name, unit="frame"))
+        for frames in chain([first_frames], chunks):
             for clip in clips:
                 clip.write(frames)
             bar.update(len(frames))
     taken = time.perf_counter() - started
     clip = clips[0]
-    assert first is not None and clip.size is not None
+    assert clip.size is not None
     shown = (clip.size[0] * clip.scale, clip.size[1] * clip.scale)
     return Recording(
         path=out, frames=clip.frames, fps=spec.fps, size=shown, first_frames_seconds=first, seconds=taken

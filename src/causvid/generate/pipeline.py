@@ -73,7 +73,7 @@ class Pipeline:
         seconds: float | int | None = None,
         seed: int = 0,
         image: UInt8[Tensor, "H W 3"] | None = None,
-        prompts_at: Mapping[float, str] | Mapping[int, str] | None = None,
+        prompts_at: Mapping[float | int, str] | None = None,
         transition: str = "soft",
         size: tuple[int, int] | None = None,
         layout: ChunkLayout | None = None,
@@ -101,7 +101,7 @@ class Pipeline:
         return self._chunks(session, frames, changes, transition)
 
     def _chunks(
-        self, session: StreamingSession, left: float, changes: list[tuple[float, str]], transition: str
+        self, session: StreamingSession, left: float | int, changes: list[tuple[float, str]], transition: str
     ) -> Iterator[Frames]:
         while left > 0:
             shown_until = (session.frames + session.next_frames) / self.spec.fps
@@ -243,7 +243,7 @@ def latents_for(frames: int, geometry: Geometry) -> int:
 
 
 def check_changes(
-    prompts_at: Mapping[float, str] | Mapping[int, str], seconds: float | int | None
+    prompts_at: Mapping[float | int, str], seconds: float | int | None
 ) -> list[tuple[float, str]]:
     """Prompts to come with their moments, in order.
 
