@@ -1,0 +1,206 @@
+"""How the command fails: one line, status 2 (130 for Ctrl-C), and nothing left behind."""
+
+import errno
+import resource
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+from command_line import MAKE, in_a_process, left_in
+from random_model import random_student
+
+from causvid import cli
+from causvid.cli import main
+
+BAD = {
+    "no such model": (["generate", "nope", "a ball"], "no model 'nope'"),
+    "an empty prompt": ([*MAKE, " "], "the prompt is empty"),
+    "an empty later prompt": ([*MAKE, "a", "--prompt-at", "1", ""], "the prompt is empty"),
+    "a prompt after the end": (
+        [*MAKE, "a", "--seconds", "2", "--prompt-at", "2", "box"],
+        "before the end, 2",
+    ),
+    "a prompt before the start": ([*MAKE, "a", "--prompt-at", "-1", "box"], "begin at -1 seconds"),
+    "two prompts at once": ([*MAKE, "a", "--prompt-at", "1", "a", "--prompt-at", "1", "box"], "same moment"),
+    "negative seconds": ([*MAKE, "a", "--seconds", "-1"], "seconds is -1"),
+    "no seconds": ([*MAKE, "a", "--seconds", "0"], "seconds is 0"),
+    "endless seconds": ([*MAKE, "a", "--seconds", "inf"], "seconds is inf"),
+    "seconds that are no number": ([*MAKE, "a", "--seconds", "nan"], "seconds is nan"),
+    "a negative seed": ([*MAKE, "a", "--seed", "-1"], "seed is -1"),
+    "a size that is none": ([*MAKE, "a", "--size", "big"], "size is 'big'"),
+    "a size that is no multiple": ([*MAKE, "a", "--size", "40x40"], "multiple of 16"),
+    "a scale of nothing": ([*MAKE, "a", "--scale", "0"], "scale is 0"),
+    "a missing picture": ([*MAKE, "a", "--image", "no.png"], "no.png cannot be read"),
+    "a picture that is none": ([*MAKE, "a", "--image", "text.png"], "text.png is damaged or not"),
+    "an unknown suffix": ([*MAKE, "a", "-o", "out.avi"], "out.avi is no kind of clip"),
+    "a missing folder": ([*MAKE, "a", "-o", "no/out.mp4"], "no/out.mp4 cannot be written"),
+    "an unknown device": ([*MAKE, "a", "--device", "abacus"], "device 'abacus'"),
+    "steering what is whole": (
+        ["generate", "teacher", "a", "--prompt-at", "1", "box"],
+        "need a causal model",
+    ),
+    "too much at once": (["generate", "teacher", "a", "--seconds", "60"], "at most 3 seconds"),
+    "cut-off weights": (["generate", "cut", "a"], "vae.safetensors is damaged"),
+    "exchanged weights": (["generate", "exchanged", "a"], "differs from the sha256"),
+    "weights of another model": (["generate", "foreign", "a"], "foreign/vae.safetensors"),
+    "a model without parts": (["generate", "half", "a"], "it needs vae, text and transformer"),
+    "info about nothing": (["info", "nope"], "no model 'nope'"),
+    "info about a missing clip": (["info", "nope.mp4"], "nope.mp4 cannot be read"),
+    "info about some text": (["info", "text.png"], "text.png is damaged or not"),
+    "info about another file": (["info", "notes.txt"], "neither a clip"),
+    "bench of a teacher": (["bench", "teacher"], "no causal few-step student"),
+    "bench of nothing": (["bench", "student", "--repeats", "0"], "repeats is 0"),
+    "an unknown recipe": (["train", "nope"], "no recipe 'nope'"),
+    "an unknown recipe key": (["train", "tiny/text", "--set", "stps=1"], "unknown key 'stps'"),
+    "an override that is none": (["train", "tiny/text", "--set", "steps"], "not of the form key=value"),
+    "an unknown chain": (["reproduce", "huge"], "no chain 'huge'"),
+}
+
+
+@pytest.fixture(scope="module")
+def broken(models, tmp_path_factory):
+    """Model folders with something wrong, and files that are not what they seem."""
+    folder = tmp_path_factory.mktemp("broken")
+    for name in ("cut", "exchanged", "foreign"):
+        random_student().save(folder / name)
+    cut = folder / "cut" / "vae.safetensors"
+    cut.write_bytes(cut.read_bytes()[:2000])
+    exchanged = folder / "exchanged" / "vae.safetensors"
+    weights = bytearray(exchanged.read_bytes())
+    weights[-1] ^= 1
+    exchanged.write_bytes(weights)
+    (folder / "foreign" / "vae.safetensors").write_bytes(
+        (models / "student" / "text.safetensors").read_bytes()
+    )
+    half = random_student()
+    half.spec = replace(half.spec, text=None, transformer=None)
+    half.text = half.denoiser = None
+    half.save(folder / "half")
+    (folder / "text.png").write_text("no picture")
+    (folder / "notes.txt").write_text("no clip")
+    return folder
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_leaves_nothing(here, broken, capsys, case):
+    for path in broken.iterdir():
+        (here / path.name).symlink_to(path)
+    words, message = BAD[case]
+
+    status = main(words)
+
+    printed = capsys.readouterr()
+    assert status == 2
+    assert printed.out == ""
+    lines = printed.err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("causvid: ") and message in lines[0]
+    assert left_in(here) == []
+
+
+def test_an_unwritable_folder_is_one_line(here, capsys):
+    target = "/proc/out.mp4"  # nobody, not even root, makes files there
+
+    assert main([*MAKE, "a red ball", "-o", target]) == 2
+    assert "/proc/out.mp4 cannot be written" in capsys.readouterr().err
+
+
+def test_unknown_flags_and_missing_words_are_status_2(capsys):
+    for words in (
+        ["generate", "--nope"],
+        ["generate", "tiny"],
+        ["nope"],
+        ["bench", "x", "--seconds", "soon"],
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(words)
+        assert end.value.code == 2
+
+
+def test_debug_shows_where_an_error_came_from(here, capsys):
+    assert main(["generate", "nope", "a ball", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch, capsys):
+    def broken():
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(cli, "_VERBS", (broken,))
+
+    assert main(["broken"]) == 1
+    assert "ZeroDivisionError: ours" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "/full/step.pt"),
+        RuntimeError("[enforce fail] No space left on device"),
+    ],
+)
+def test_a_full_disk_is_one_line_wherever_it_happens(monkeypatch, capsys, error):
+    def save():
+        raise ValueError("while saving") from error
+
+    monkeypatch.setattr(cli, "_VERBS", (save,))
+
+    assert main(["save"]) == 2
+    assert capsys.readouterr().err.startswith("causvid: the disk is full")
+
+
+def test_a_disk_that_fills_while_a_clip_grows_leaves_nothing(here):
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    process = in_a_process(
+        "-m",
+        "causvid",
+        "generate",
+        "student",
+        "a red ball",
+        "--seconds",
+        "100",
+        cwd=here,
+        preexec_fn=small_files,
+    )
+    _, err = process.communicate(timeout=120)
+
+    assert process.returncode == 2
+    assert "causvid: out.mp4 cannot be written" in err and "Traceback" not in err
+    assert left_in(here) == []
+
+
+def test_ctrl_c_ends_with_130_and_leaves_nothing(here):
+    process = in_a_process(
+        "-m", "causvid", "generate", "student", "a red ball", "--seconds", "80000", cwd=here
+    )
+    while not (here / "out.mp4.part").exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "causvid: interrupted; nothing was written"
+    assert "Traceback" not in err
+    assert left_in(here) == []
+
+
+def test_an_interrupted_training_says_how_to_go_on(monkeypatch, capsys):
+    def train():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_VERBS", (train,))
+
+    assert main(["train"]) == 130
+    assert capsys.readouterr().err == "causvid: interrupted; run the same command again to continue\n"
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(here):
+    process = in_a_process("-m", "causvid", "info", "student", "--json", cwd=here)
+    process.stdout.close()
+    err = process.stderr.read()
+    process.wait(timeout=60)
+
+    assert err == ""
+    assert process.returncode == 141
