@@ -37,7 +37,7 @@ def write_shard(folder: Path, number: int, tensors: dict[str, Tensor], clips: in
     folder.mkdir(parents=True, exist_ok=True)
     name = f"shard-{number:05d}.safetensors"
     part = folder / f"{name}.part"
-    save_file(tensors, part)
+    save_file({key: value.contiguous() for key, value in tensors.items()}, part)
     digest = hashlib.sha256(part.read_bytes()).hexdigest()
     os.replace(part, folder / name)
     with (folder / "index.jsonl").open("a") as file:
