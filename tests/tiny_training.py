@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import torch
-from random_model import LAYOUT, SIGMAS, random_teacher
+from random_model import LAYOUT, SIGMAS, random_student, random_teacher
 
 from causvid.config import to_toml
 from causvid.data.latents import write_shard
@@ -45,6 +45,11 @@ def solved_trajectories(folder, *, teacher=None, **changes):
 def trajectories_config(**changes):
     standard = {"samples": 4, "samples_per_shard": 2, "frames": 4, "sigmas": SIGMAS, "steps": 4}
     return TrajectoriesConfig(**{**standard, "guidance": 2.0, "precision": "float32", **changes})
+
+
+def causal_teacher():
+    """A many-step model that sees chunks of two latent frames behind everything before them."""
+    return random_student(layout=LONG, sigmas=(), guidance=2.0, size=(16, 32))
 
 
 def inputs(**bundles):

@@ -1,0 +1,234 @@
+"""The loop: interrupted and continued is uninterrupted, failures are counted, folders are kept."""
+
+import json
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_training import ALONE, Words, loop, trained
+
+from causvid.errors import UserError
+from causvid.models.bundle import load_bundle
+from causvid.train.runs import Run
+from causvid.train.stage import Loss
+from causvid.train.trainer import NON_FINITE_LIMIT, train
+
+
+class Disturbed(Words):
+    """Something happens at one step."""
+
+    def __init__(self, step, event):
+        super().__init__()
+        self.step, self.event = step, event
+
+    def batch(self, step, rng):
+        if step == self.step:
+            self.event()
+        return super().batch(step, rng)
+
+
+def press_ctrl_c():
+    signal.raise_signal(signal.SIGINT)
+
+
+def terminate():
+    signal.raise_signal(signal.SIGTERM)
+
+
+def lose_power():
+    raise RuntimeError("the process is gone")
+
+
+def flat(value, name=""):
+    """The leaves of nested dicts and lists, by path."""
+    if isinstance(value, dict | list | tuple):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {k: v for key, inner in items for k, v in flat(inner, f"{name}.{key}").items()}
+    return {name: value}
+
+
+def same(a, b):
+    a, b = flat(a), flat(b)
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        assert torch.equal(value, b[name]) if isinstance(value, torch.Tensor) else value == b[name], name
+
+
+def metrics(run):
+    lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return trained(Words(), tmp_path_factory.mktemp("whole") / "run", loop())
+
+
+@pytest.mark.parametrize("event", [press_ctrl_c, terminate])
+@pytest.mark.parametrize("step", [0, 5])
+def test_a_run_stopped_by_a_signal_continues_to_exactly_the_same_end(tmp_path, uninterrupted, step, event):
+    with pytest.raises(KeyboardInterrupt):
+        trained(Disturbed(step, event), tmp_path / "run", loop())
+    assert Run(tmp_path / "run", loop()).latest()["step"] == step + 1
+
+    run = trained(Words(), tmp_path / "run", loop())
+
+    same(run.latest(), uninterrupted.latest())
+    assert metrics(run) == metrics(uninterrupted)
+
+
+@pytest.mark.parametrize("step", [2, 4, 7])
+def test_a_run_that_died_continues_from_its_checkpoint_to_exactly_the_same_end(tmp_path, uninterrupted, step):
+    with pytest.raises(RuntimeError, match="the process is gone"):
+        trained(Disturbed(step, lose_power), tmp_path / "run", loop())
+
+    run = trained(Words(), tmp_path / "run", loop())
+
+    same(run.latest(), uninterrupted.latest())
+    assert metrics(run) == metrics(uninterrupted)
+    assert [line["step"] for line in metrics(run)] == list(range(8))
+
+
+def test_signals_are_handled_as_before_once_training_has_ended(tmp_path):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    trained(Words(), tmp_path / "run", loop(steps=1))
+
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_death_while_a_checkpoint_is_written_is_harmless(tmp_path, uninterrupted):
+    with pytest.raises(RuntimeError):
+        trained(Disturbed(6, lose_power), tmp_path / "run", loop())
+    (tmp_path / "run" / "checkpoints" / "step_000006.part").write_bytes(b"half of it")
+
+    run = trained(Words(), tmp_path / "run", loop())
+
+    same(run.latest(), uninterrupted.latest())
+
+
+def test_a_death_while_a_metric_is_written_is_harmless(tmp_path, uninterrupted):
+    with pytest.raises(RuntimeError):
+        trained(Disturbed(6, lose_power), tmp_path / "run", loop())
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "seco')
+
+    assert metrics(trained(Words(), tmp_path / "run", loop())) == metrics(uninterrupted)
+
+
+def test_two_checkpoints_are_kept(tmp_path):
+    run = trained(Words(), tmp_path / "run", loop(checkpoint_every=2))
+
+    assert [p.name for p in sorted(run.checkpoints.iterdir())] == ["step_000006.pt", "step_000008.pt"]
+
+
+def test_another_configuration_in_the_same_folder_is_refused_with_the_differences(tmp_path):
+    Run(tmp_path / "run", loop())
+
+    with pytest.raises(UserError) as error:
+        Run(tmp_path / "run", loop(steps=9, seed=3))
+
+    message = str(error.value)
+    assert (
+        "was begun with another configuration: seed is 0 there and 3 here; steps is 8 there and 9 here"
+        in message
+    )
+    assert "\n" not in message
+
+
+def test_the_export_is_a_model_with_its_provenance(uninterrupted):
+    bundle = load_bundle(uninterrupted.folder)
+
+    facts = bundle.spec.provenance["text"]
+    assert facts["recipe"] == "words" and facts["steps"] == 8 and facts["ranks"] == 1
+    assert {"command", "commit", "torch", "python", "hardware", "hours"} <= facts.keys()
+
+
+def test_what_is_exported_is_the_average_and_training_goes_on_with_the_weights(uninterrupted):
+    saved = uninterrupted.latest()
+    name = "embed.weight"
+
+    exported = load_bundle(uninterrupted.folder).text.state_dict()[name]
+
+    assert torch.equal(exported, saved["optimizers"]["text"]["ema"][f"text.{name}"])
+    assert not torch.equal(exported, saved["modules"]["text"][f"text.{name}"])
+
+
+def test_a_preview_changes_nothing(tmp_path, uninterrupted):
+    run = trained(Words(), tmp_path / "run", loop(preview_every=4))
+
+    assert len(list(run.previews.glob("step_*.png"))) == 2
+    assert torch.equal(
+        run.latest()["modules"]["text"]["text.embed.weight"],
+        uninterrupted.latest()["modules"]["text"]["text.embed.weight"],
+    )
+
+
+def test_logged_values_are_means_over_the_steps_since_the_last_line(tmp_path, uninterrupted):
+    run = trained(Words(), tmp_path / "run", loop(log_every=4))
+
+    fine = [line["text.loss"] for line in metrics(uninterrupted)]
+    assert [line["step"] for line in metrics(run)] == [3, 7]
+    assert [line["text.loss"] for line in metrics(run)] == pytest.approx(
+        [sum(fine[:4]) / 4, sum(fine[4:]) / 4]
+    )
+
+
+class Failing(Words):
+    """A stage of two roles, one of which has a loss that is not finite at some steps."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps, self.step = steps, 0
+        self.other = torch.nn.Linear(2, 2)
+        self.trainable = {"text": self.model, "other": self.other}
+
+    def roles(self, step):
+        return ("text", "other")
+
+    def batch(self, step, rng):
+        self.step = step
+        return super().batch(step, rng)
+
+    def loss(self, role, batch, rng):
+        if role == "other":
+            return Loss(self.other(torch.ones(2)).square().sum())
+        loss = super().loss(role, batch, rng)
+        return Loss(loss.value * float("nan"), loss.metrics) if self.step in self.steps else loss
+
+
+def both(**changes):
+    config = loop(**changes)
+    return replace(config, optimizers=dict.fromkeys(("text", "other"), config.optimizers["text"]))
+
+
+def test_a_loss_that_is_not_finite_is_skipped_and_counted(tmp_path):
+    run = trained(Failing({3, 5}), tmp_path / "run", both())
+
+    assert run.latest()["skipped"] == 2
+    assert run.latest()["optimizers"]["text"]["updates"] == 6
+    assert run.latest()["optimizers"]["other"]["updates"] == 8
+    assert "text.loss" not in metrics(run)[3] and metrics(run)[3]["skipped"] == 1
+    assert metrics(run)[-1]["skipped"] == 2
+    assert "NaN" not in (run.folder / "metrics.jsonl").read_text()
+
+
+def test_a_run_stops_when_one_role_fails_too_often_in_a_row_however_well_the_others_do(tmp_path):
+    with pytest.raises(UserError, match=f"the text's loss was not finite {NON_FINITE_LIMIT} times in a row"):
+        trained(Failing(set(range(2, 100))), tmp_path / "run", both(steps=40))
+
+
+def test_a_role_without_an_optimiser_is_refused(tmp_path):
+    config = loop("txet")
+
+    with pytest.raises(UserError, match=r"has tables \['txet'\]; this stage trains \['text'\]"):
+        train(Words(), config, Run(tmp_path, config), ranks=ALONE, device=torch.device("cpu"), label="words")
+
+
+def test_a_batch_of_two_shares_is_the_mean_of_both(tmp_path):
+    run = trained(Words(), tmp_path / "two", loop(steps=1, ranks=2))
+    one = trained(Words(), tmp_path / "one", loop(steps=1))
+
+    assert run.latest()["optimizers"]["text"]["updates"] == 1
+    assert metrics(run)[0]["text.loss"] != metrics(one)[0]["text.loss"]
+    assert load_bundle(run.folder).spec.provenance["text"]["ranks"] == 2
