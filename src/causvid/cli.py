@@ -25,7 +25,8 @@ from causvid.errors import UserError
 
 DESCRIPTION = """Streaming video from a sentence: train, distil and run causal video diffusion.
 
-Start with `causvid demo`. Every verb has its own --help. `--debug` shows where an error came from."""
+Start with `causvid demo`. Every verb has its own --help. `--debug` shows where an error came from;
+the variable CAUSVID_THREADS sets how many threads torch uses."""
 
 ModelName = Annotated[
     Positional[str], arg(metavar="MODEL", help="a known name (tiny), a model folder, or a training run")

@@ -12,12 +12,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import UInt8
-from torch import Tensor
-
 from causvid import __version__
 from causvid.data.video import ClipWriter, viewing_scale
 from causvid.errors import UserError
+from causvid.generate.inputs import Picture
 from causvid.generate.pipeline import Pipeline, frames_in
 from causvid.progress import Progress
 from causvid.types import Frames
@@ -59,7 +57,7 @@ def record(
     *,
     seconds: float | int | None = None,
     seed: int = 0,
-    image: UInt8[Tensor, "H W 3"] | None = None,
+    image: Picture | None = None,
     prompts_at: Mapping[float | int, str] | None = None,
     transition: str = "soft",
     size: tuple[int, int] | None = None,

@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from causvid.errors import UserError
-from causvid.generate.inputs import chunk_rng
+from causvid.generate.inputs import check_image, chunk_rng
 from causvid.pixels import from_uint8, to_uint8
 
 
@@ -92,6 +92,16 @@ def test_the_first_chunk_of_an_image_start_is_its_reconstruction():
     assert torch.equal(session.next_chunk(), reconstruction)
 
 
+def test_a_picture_may_be_what_numpy_reads():
+    assert torch.equal(start(image=picture().numpy()).next_chunk(), start(image=picture()).next_chunk())
+
+
+def test_a_picture_of_another_kind_is_a_sentence():
+    for wrong in (picture().float(), picture()[..., 0], picture().permute(2, 0, 1)):
+        with pytest.raises(UserError, match="must be height x width x 3 in uint8"):
+            check_image(wrong, (32, 16))
+
+
 def test_an_image_start_shapes_what_follows():
     assert not torch.equal(chunks(start(image=picture()), 2)[1], chunks(start(), 2)[1])
 
@@ -156,7 +166,7 @@ def test_interleaved_sessions_show_what_they_show_alone():
 
 def tensors_alive():
     gc.collect()
-    alive = [x for x in gc.get_objects() if isinstance(x, torch.Tensor)]
+    alive = [x for x in gc.get_objects() if issubclass(type(x), torch.Tensor)]
     return len(alive), sum(x.untyped_storage().nbytes() for x in alive)
 
 

@@ -1,9 +1,11 @@
 """What somebody asks for, checked against what a model can do; and where its noise comes from."""
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
 from causvid.errors import UserError
 from causvid.generate.rollout import Renoise
@@ -14,6 +16,8 @@ from causvid.models.vae import VideoVAE
 
 Transition = Literal["soft", "recache"]
 """What a new prompt does to the past: nothing, or it is read again under the new prompt."""
+Picture: TypeAlias = UInt8[Tensor, "H W 3"] | UInt8[np.ndarray, "H W 3"]
+"""0 to 255, of the video's size."""
 
 
 def parts_of(bundle: Bundle) -> tuple[Denoiser, VideoVAE, TextEncoder]:
@@ -55,6 +59,27 @@ def latent_shape(bundle: Bundle, size: tuple[int, int]) -> tuple[int, int, int]:
             f"multiple of {stride * rows}, the width of {stride * columns}."
         )
     return (vae.geometry.latent_channels, height // stride, width // stride)
+
+
+def check_image(image: Any, size: tuple[int, int]) -> UInt8[Tensor, "H W 3"]:
+    """The picture, a tensor or anything numpy reads, as a tensor.
+
+    Raises:
+        UserError: its shape or its type of numbers is another, or its size is not that of the video.
+    """
+    pixels = image if isinstance(image, Tensor) else torch.from_numpy(np.array(image))
+    if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        kind = str(pixels.dtype).removeprefix("torch.")
+        raise UserError(
+            f"the image has the shape {tuple(pixels.shape)} and numbers of type {kind}; "
+            "it must be height x width x 3 in uint8, 0 to 255."
+        )
+    have, want = ("x".join(map(str, size)) for size in (pixels.shape[:2], size))
+    if have != want:
+        raise UserError(
+            f"the image is {have} (height x width) and the video {want}; crop and scale it first."
+        )
+    return pixels
 
 
 def check_transition(transition: str) -> Transition:

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
 from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
 from causvid.generate.inputs import (
+    Picture,
     check_seed,
     check_transition,
     chunk_rng,
@@ -72,7 +71,7 @@ class Pipeline:
         *,
         seconds: float | int | None = None,
         seed: int = 0,
-        image: UInt8[Tensor, "H W 3"] | None = None,
+        image: Picture | None = None,
         prompts_at: Mapping[float | int, str] | None = None,
         transition: str = "soft",
         size: tuple[int, int] | None = None,

@@ -22,7 +22,9 @@ from torch import Tensor
 from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
 from causvid.generate.inputs import (
+    Picture,
     Transition,
+    check_image,
     check_seed,
     check_transition,
     chunk_rng,
@@ -102,7 +104,7 @@ class StreamingSession:
         *,
         size: tuple[int, int] | None = None,
         seed: int = 0,
-        image: UInt8[Tensor, "H W 3"] | None = None,
+        image: Picture | None = None,
         layout: ChunkLayout | None = None,
         negative: str | None = None,
         guidance: float | None = None,
@@ -118,7 +120,7 @@ class StreamingSession:
             self._empty_cache() if guided else None,
         )
         self._state = SessionState(check_prompt(prompt), condition, self.vae.decoder())
-        self._image = None if image is None else self._still(image)
+        self._image = None if image is None else self._still(check_image(image, self.size))
 
     def _set_up(
         self, bundle: Bundle, *, size: tuple[int, int] | None, seed: int, layout: ChunkLayout | None
@@ -281,11 +283,6 @@ class StreamingSession:
     @torch.no_grad()
     def _still(self, image: UInt8[Tensor, "H W 3"]) -> Latents:
         """A picture as the first chunk: a clip in which nothing moves, encoded."""
-        if tuple(image.shape[:2]) != tuple(self.size):
-            have, want = ("x".join(map(str, size)) for size in (image.shape[:2], self.size))
-            raise UserError(
-                f"the image is {have} (height x width) and the video {want}; crop and scale it first."
-            )
         count = self.vae.geometry.frames_of(self.layout.first)
-        clip = from_uint8(image[None, None].repeat(1, count, 1, 1, 1)).to(self.device)
-        return self.vae.encode(clip)
+        clip = from_uint8(image[None, None].repeat(1, count, 1, 1, 1))
+        return self.vae.encode(clip.to(self.device))
