@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from replays import levels, maps, network, training
+from replays import levels, maps, network, training, vae
 from replays.folder import Case, Cases, Folder, Recording
 
 LATER = "a later version covers it"
@@ -33,6 +33,10 @@ KINDS: tuple[tuple[str, Callable[[Recording, Folder], Cases]], ...] = (
     ("local.output", network.masked_training),
     ("timestep_free", network.causal_training),
     ("output_t_rounded", network.bidirectional),
+    ("decode.latents", vae.whole),
+    (".chunk0", vae.streamed),
+    ("decoder.conv1.weight", vae.weights),
+    ("decoder.conv_in.weight", vae.weights),
     (".modulation", network.weights),
     ("scale_shift_table", network.weights),
 )

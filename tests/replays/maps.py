@@ -9,15 +9,18 @@ import torch
 
 from causvid.nn.transformer import VideoTransformer
 from causvid.weights.layouts import plain_name, translate
+from replays import vae
 from replays.folder import Case, Folder, config_of
 
 
 def key_maps(folder: Folder) -> Iterator[Case]:
-    """Every list of a transformer's keys in the folder `keys`."""
+    """Every list of a real model's keys in the folder `keys`."""
     for path in sorted((folder.path / "keys").glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         name = f"keys/{path.stem}"
-        if "vae" in path.stem or "t5" in path.stem:
+        if "vae" in path.stem:
+            yield from vae.key_map(name, content, path)
+        elif "t5" in path.stem:
             yield Case(name, skipped="a later version covers it")
         elif path.stem.endswith("original_to_diffusers"):
             there = {key: translate(key, source="original", target="diffusers") for key in content}

@@ -30,7 +30,8 @@ class StreamMemory:
         if past is None:
             past = x.new_zeros(x.shape[0], frames, *x.shape[2:])
         joined = torch.cat([past, x], dim=1)
-        self._last[layer] = joined[:, joined.shape[1] - frames :].detach()
+        # A copy: a view would keep all of `joined` alive.
+        self._last[layer] = joined[:, joined.shape[1] - frames :].detach().clone()
         return joined
 
     def seen(self, layer: Hashable) -> bool:
@@ -38,7 +39,7 @@ class StreamMemory:
         return layer in self._last
 
     def copy(self) -> "StreamMemory":
-        """An independent memory with the same content. Tensors are never changed in place, so they are shared."""
+        """An independent memory with the same content. The tensors are shared; none changes in place."""
         other = StreamMemory()
         other._last = dict(self._last)
         return other
