@@ -32,7 +32,7 @@ class Parts:
     spec: ModelSpec
     """Of the model the autoencoder came from."""
     history: Mapping[str, Mapping[str, Any]]
-    """Provenance of the parts so far."""
+    """Provenance of everything the inputs were made of."""
 
     @staticmethod
     def of(inputs: Mapping[str, Bundle]) -> "Parts":
@@ -47,7 +47,10 @@ class Parts:
             raise UserError(
                 "[inputs] must name a model with an autoencoder (vae) and one with a text encoder (text)."
             )
-        return Parts(vae.vae, text.text, vae.spec, {**vae.spec.provenance, **text.spec.provenance})
+        history = {
+            part: facts for bundle in inputs.values() for part, facts in bundle.spec.provenance.items()
+        }
+        return Parts(vae.vae, text.text, vae.spec, history)
 
     @property
     def device(self) -> torch.device:
