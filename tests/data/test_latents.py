@@ -70,7 +70,7 @@ def test_a_folder_that_was_never_begun_misses_everything(tmp_path):
 
 
 def test_a_folder_without_an_index_is_one_clear_line(tmp_path):
-    with pytest.raises(UserError, match="holds no encoded clips .* run its encode recipe first"):
+    with pytest.raises(UserError, match=r"holds no encoded clips .* run its encode recipe first"):
         ShardReader(tmp_path)
 
 
@@ -79,7 +79,7 @@ def test_a_damaged_index_is_one_clear_line(folder, line):
     with (folder / "index.jsonl").open("a") as file:
         file.write(line + "\n")
 
-    with pytest.raises(UserError, match="index.jsonl is damaged"):
+    with pytest.raises(UserError, match=r"index\.jsonl is damaged"):
         ShardReader(folder)
 
 
@@ -88,7 +88,7 @@ def test_a_missing_or_damaged_shard_is_one_clear_line(folder, content):
     path = folder / "shard-00001.safetensors"
     path.unlink() if content is None else path.write_bytes(content)
 
-    with pytest.raises(UserError, match="shard-00001.safetensors is missing or damaged; remove its line"):
+    with pytest.raises(UserError, match=r"shard-00001\.safetensors is missing or damaged; remove its line"):
         ShardReader(folder)
 
 
@@ -120,7 +120,7 @@ def test_at_least_a_quarter_of_the_windows_begin_with_their_clip(tmp_path):
 def test_clips_shorter_than_what_is_asked_for_are_refused(tmp_path):
     encoded_clips(tmp_path, frames=8)
 
-    with pytest.raises(UserError, match="clips of 9 latent frames are asked for; .* has clips of 8"):
+    with pytest.raises(UserError, match=r"clips of 9 latent frames are asked for; .* has clips of 8"):
         EncodedClips(tmp_path).batch(1, 9, seeded())
 
 
