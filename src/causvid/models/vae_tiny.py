@@ -37,9 +37,10 @@ class FrameConv(nn.Conv2d):
     """A 2-D convolution applied to every latent frame."""
 
     def forward(self, x: Features) -> Features:
-        b = x.shape[0]
-        folded = rearrange(x, "b f c h w -> (b f) c h w").contiguous(memory_format=torch.channels_last)
-        return rearrange(super().forward(folded), "(b f) c h w -> b f c h w", b=b)
+        if self.kernel_size == (1, 1):
+            return F.linear(x, self.weight.flatten(1), self.bias)
+        pictures = x.flatten(0, 1).permute(0, 3, 1, 2)  # a view in torch's channels-last format
+        return super().forward(pictures).permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
 
 
 class Block(nn.Module):
@@ -54,22 +55,22 @@ class Block(nn.Module):
         nn.init.zeros_(self.out.weight)
 
     def forward(self, x: Features, memory: StreamMemory) -> Features:
-        power = x.float().square().mean(dim=2, keepdim=True)
-        normed = x * torch.rsqrt(power + 1e-6) * self.scale
+        power = x.float().square().mean(dim=-1, keepdim=True)
+        normed = x * torch.rsqrt(power + 1e-6) * self.scale.flatten()
         past = memory.extend(self, normed, 1)[:, :-1]
         return x + self.out(F.silu(self.now(normed) + self.before(past)))
 
 
 def space_to_depth(x: Features, factor: int) -> Features:
-    return rearrange(x, "b f c (h p) (w q) -> b f (c p q) h w", p=factor, q=factor)
+    return rearrange(x, "b f (h p) (w q) c -> b f h w (c p q)", p=factor, q=factor)
 
 
 def depth_to_space(x: Features, factor: int) -> Features:
-    return rearrange(x, "b f (c p q) h w -> b f c (h p) (w q)", p=factor, q=factor)
+    return rearrange(x, "b f h w (c p q) -> b f (h p) (w q) c", p=factor, q=factor)
 
 
 class TinyEncoder(nn.Module):
-    """Folded frames [b f 48 H/2 W/2] to raw latent means and log variances."""
+    """Folded frames [b f H/2 W/2 48] to raw latent means and log variances."""
 
     def __init__(self, config: TinyVAEConfig) -> None:
         super().__init__()
@@ -95,12 +96,12 @@ class TinyEncoder(nn.Module):
         x = self.down_2(space_to_depth(x, 2))
         for block in self.at_eighth:
             x = block(x, memory)
-        mean, log_variance = self.leave(x).float().chunk(2, dim=2)
+        mean, log_variance = self.leave(x).float().chunk(2, dim=-1)
         return mean, log_variance.clamp(-20, 10)
 
 
 class TinyDecoder(nn.Module):
-    """Raw latents to folded frames [b f 48 H/2 W/2]."""
+    """Raw latents to folded frames [b f H/2 W/2 48]."""
 
     def __init__(self, config: TinyVAEConfig) -> None:
         super().__init__()
@@ -145,10 +146,10 @@ class TinyVAE(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on CPUs
 
     def normalise(self, raw: Features) -> Latents:
-        return (raw - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
+        return rearrange((raw - self.latent_mean) / self.latent_std, "b f h w c -> b f c h w")
 
     def denormalise(self, latents: Latents) -> Features:
-        return latents * self.latent_std[:, None, None] + self.latent_mean[:, None, None]
+        return rearrange(latents, "b f c h w -> b f h w c") * self.latent_std + self.latent_mean
 
     def encoder(self) -> "TinyEncoderStream":
         return TinyEncoderStream(self)
@@ -167,12 +168,12 @@ class TinyVAE(nn.Module):
 
 def fold(video: Video) -> Features:
     """Four frames into the channels of one, at half resolution."""
-    return rearrange(video, "b (f p) c (h q) (w r) -> b f (p c q r) h w", p=4, q=2, r=2)
+    return rearrange(video, "b (f p) c (h q) (w r) -> b f h w (p c q r)", p=4, q=2, r=2)
 
 
 def unfold(x: Features) -> Video:
     """The inverse of `fold`."""
-    return rearrange(x, "b f (p c q r) h w -> b (f p) c (h q) (w r)", p=4, c=3, q=2, r=2)
+    return rearrange(x, "b f h w (p c q r) -> b (f p) c (h q) (w r)", p=4, c=3, q=2, r=2)
 
 
 class TinyEncoderStream:

@@ -63,7 +63,7 @@ class Autoencoder:
     def loss(self, role: str, batch: tuple[Video, Tensor], rng: torch.Generator) -> Loss:
         video, mask = batch
         mean, log_variance = self.vae.encode_raw(fold(video), StreamMemory())
-        spread = mean.detach().std(dim=(0, 1, 3, 4), keepdim=True)
+        spread = mean.detach().std(dim=(0, 1, 2, 3), keepdim=True)
         noise = torch.randn(mean.shape, generator=rng).to(mean)
         sampled = mean + noise * ((0.5 * log_variance).exp() + self.config.latent_noise * spread)
         output = unfold(self.vae.decode_raw(sampled, StreamMemory()))
@@ -106,8 +106,8 @@ class Autoencoder:
             video, _ = worlds.render(scenes, 16, start=starts, size=self.config.worlds.size, device=device)
             means.append(self.vae.encode_raw(fold(video), StreamMemory())[0])
         raw = torch.cat(means)
-        self.vae.latent_mean.copy_(raw.mean(dim=(0, 1, 3, 4)))
-        self.vae.latent_std.copy_(raw.std(dim=(0, 1, 3, 4)))
+        self.vae.latent_mean.copy_(raw.mean(dim=(0, 1, 2, 3)))
+        self.vae.latent_std.copy_(raw.std(dim=(0, 1, 2, 3)))
 
     def export(self, provenance: Mapping[str, Any]) -> Bundle:
         self.measure_statistics()
