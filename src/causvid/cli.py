@@ -202,7 +202,28 @@ def reproduce(
     print(run_chain(name, out=out or Path("runs") / name, budget=budget, device=device))
 
 
-_VERBS = (demo, generate, info, bench, doctor, train, encode, trajectories, reproduce)
+def convert(
+    source: Annotated[Positional[str], arg(metavar="SRC", help="a known name, a model folder, or a training run")],
+    target: Annotated[Positional[Path], arg(metavar="DST", help="the folder to write")],
+    /,
+    *,
+    name: str | None = None,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+) -> None:
+    """Copy a model into a folder of its own, for sharing or shipping.
+
+    Args:
+        name: what the copy calls itself; its old name by default.
+        dtype: how its matrices are stored; bfloat16 takes half the space.
+    """
+    import torch
+
+    from causvid.models.bundle import convert as copy
+
+    print(copy(source, target, name=name, dtype=getattr(torch, dtype)))
+
+
+_VERBS = (demo, generate, info, bench, doctor, train, encode, trajectories, reproduce, convert)
 _RESUMABLE = ("train", "encode", "trajectories", "reproduce")
 
 

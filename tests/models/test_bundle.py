@@ -214,3 +214,10 @@ def test_provenance_is_kept_for_each_part(tmp_path):
     random_student(provenance=spec.provenance).save(tmp_path / "model")
 
     assert load_bundle(tmp_path / "model").spec.provenance == {"vae": {"steps": 3}, "text": {"steps": 5}}
+
+
+def test_a_converted_model_is_the_same_under_its_new_name(folder, tmp_path):
+    copy = bundles.convert(folder, tmp_path / "copy", name="mine", dtype=torch.float32)
+
+    assert load_bundle(copy).spec.name == "mine"
+    assert torch.equal(output(load_bundle(copy)), output(load_bundle(folder)))

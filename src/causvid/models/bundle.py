@@ -10,7 +10,7 @@ autoencoder and nothing else. Folders appear whole or not at all.
 import hashlib
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,19 @@ def load_bundle(name: str | Path, *, device: torch.device | str = "cpu") -> Bund
     for module in bundle.parts().values():
         module.eval().requires_grad_(False)
     return bundle.to(device)
+
+
+def convert(source: str | Path, target: Path, *, name: str | None = None, dtype: torch.dtype) -> Path:
+    """Copy a model into the folder `target`, its matrices stored as `dtype`, and return the folder.
+
+    Raises:
+        UserError: there is no such model, or the folder holds something else.
+    """
+    bundle = load_bundle(source)
+    if name is not None:
+        bundle.spec = replace(bundle.spec, name=name)
+    bundle.save(target, dtype=dtype)
+    return target
 
 
 def find(name: str | Path) -> Path:
