@@ -41,6 +41,10 @@ Overrides = Annotated[
     arg(name="set", metavar="KEY=VALUE", help="change a key of the recipe; may be given several times"),
 ]
 Device = Annotated[str, arg(help="auto, cpu, cuda ...")]
+Base = Annotated[
+    str | None,
+    arg(help="for a checkpoint (.pt): the model with the autoencoder and the text encoder", metavar="MODEL"),
+]
 AsJson = Annotated[bool, arg(name="json", help="print one JSON object")]
 
 
@@ -203,24 +207,32 @@ def reproduce(
 
 
 def convert(
-    source: Annotated[Positional[str], arg(metavar="SRC", help="a known name, a model folder, or a training run")],
+    source: Annotated[
+        Positional[str], arg(metavar="SRC", help="a known name, a folder, a checkpoint, or a training run")
+    ],
     target: Annotated[Positional[Path], arg(metavar="DST", help="the folder to write")],
     /,
     *,
+    layout: Literal["ours", "diffusers", "original"] = "ours",
+    dtype: Literal["keep", "float32", "bfloat16", "float16"] = "float32",
+    part: Literal["transformer", "vae", "text"] | None = None,
     name: str | None = None,
-    dtype: Literal["float32", "bfloat16"] = "float32",
+    base: Base = None,
 ) -> None:
-    """Copy a model into a folder of its own, for sharing or shipping.
+    """Copy a model into a folder of its own, in the layout of this program or of another.
 
     Args:
+        layout: ours, that of diffusers, or that of Wan's release.
+        dtype: how its matrices are stored; bfloat16 takes half the space of float32.
+        part: write this part alone.
         name: what the copy calls itself; its old name by default.
-        dtype: how its matrices are stored; bfloat16 takes half the space.
     """
     import torch
 
-    from causvid.models.bundle import convert as copy
+    from causvid.models.convert import convert as copy
 
-    print(copy(source, target, name=name, dtype=getattr(torch, dtype)))
+    stored = None if dtype == "keep" else getattr(torch, dtype)
+    print(copy(source, target, layout=layout, dtype=stored, part=part, name=name, base=base))
 
 
 _VERBS = (demo, generate, info, bench, doctor, train, encode, trajectories, reproduce, convert)

@@ -11,6 +11,7 @@ from causvid.config import read_toml, to_toml
 from causvid.errors import UserError
 from causvid.models import bundle as bundles
 from causvid.models.bundle import Bundle, find, load_bundle
+from causvid.models.convert import convert
 from causvid.models.spec import ModelSpec
 
 
@@ -217,7 +218,7 @@ def test_provenance_is_kept_for_each_part(tmp_path):
 
 
 def test_a_converted_model_is_the_same_under_its_new_name(folder, tmp_path):
-    copy = bundles.convert(folder, tmp_path / "copy", name="mine", dtype=torch.float32)
+    copy = convert(folder, tmp_path / "copy", name="mine", dtype=torch.float32)
 
     assert load_bundle(copy).spec.name == "mine"
     assert torch.equal(output(load_bundle(copy)), output(load_bundle(folder)))

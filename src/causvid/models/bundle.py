@@ -1,38 +1,41 @@
-"""A model is a folder that describes itself.
+"""Models by name or path: found, loaded, and saved as a folder that describes itself.
 
     model.toml                 `ModelSpec`, and the sha256 of every file
     vae.safetensors            text.safetensors            transformer.safetensors
 
 A bundle may lack parts: the autoencoder stage makes a folder that holds an
-autoencoder and nothing else. Folders appear whole or not at all.
+autoencoder and nothing else. Folders appear whole or not at all. The layouts of other
+programs are opened in `wan`.
 """
 
-import hashlib
-import os
-import shutil
-from dataclasses import dataclass, replace
+import sys
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
-from causvid.config import build, plain, read_toml, to_toml
+from causvid.config import read_toml, to_toml
 from causvid.errors import UserError
+from causvid.models import wan
 from causvid.models.denoiser import Denoiser
-from causvid.models.spec import ModelSpec
-from causvid.models.text import TinyText
-from causvid.models.vae_tiny import TinyVAE
-from causvid.nn.transformer import VideoTransformer
+from causvid.models.source import Source, sha256
+from causvid.models.spec import ModelSpec, spec_of
+from causvid.models.text import TextEncoder
+from causvid.models.vae import VideoVAE
+from causvid.weights.files import open_weights
+from causvid.weights.names import KNOWN, find_cached, licence_note
+from causvid.weights.store import fresh_folder
 
 EMBEDDED = {"tiny": "assets/tiny"}
 """Models inside the package, by name."""
 
 LARGE = 4096
 """Tensors from this many numbers on may be stored in less precision."""
+OURS = "model.toml"
 
 
 @dataclass
@@ -40,15 +43,15 @@ class Bundle:
     """The parts of a model and what they say about themselves."""
 
     spec: ModelSpec
-    vae: TinyVAE | None = None
-    text: TinyText | None = None
+    vae: VideoVAE | None = None
+    text: TextEncoder | None = None
     denoiser: Denoiser | None = None
 
     def parts(self) -> dict[str, nn.Module]:
         """The modules present, by the name of their file."""
         transformer = self.denoiser.transformer if self.denoiser is not None else None
         named = {"vae": self.vae, "text": self.text, "transformer": transformer}
-        return {name: module for name, module in named.items() if module is not None}
+        return {name: module for name, module in named.items() if isinstance(module, nn.Module)}
 
     def to(self, device: torch.device | str) -> "Bundle":
         for module in self.parts().values():
@@ -63,115 +66,136 @@ class Bundle:
             dtype: store matrices in this type; None keeps theirs. What is small (norms, biases,
                 modulation, statistics) keeps its precision: it costs nothing there.
         """
-        if folder.exists() and not (folder / "model.toml").exists() and any(folder.iterdir()):
-            raise UserError(f"{folder} exists and is no model; nothing is written over it. Choose another.")
-        part, old = (folder.with_name(folder.name + suffix) for suffix in (".part", ".old"))
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        hashes = {}
-        for name, module in self.parts().items():
-            tensors = {
-                key: value.detach().to("cpu", dtype if value.numel() >= LARGE else None).contiguous()
-                for key, value in module.state_dict().items()
-            }
-            save_file(tensors, part / f"{name}.safetensors")
-            hashes[f"{name}.safetensors"] = _sha256(part / f"{name}.safetensors")
-        (part / "model.toml").write_text(to_toml({**plain(self.spec), "sha256": hashes}))
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(folder, old)
-        os.replace(part, folder)
-        shutil.rmtree(old, ignore_errors=True)
+        with fresh_folder(folder, marks=[OURS]) as part:
+            hashes = {}
+            for name, module in self.parts().items():
+                tensors = {
+                    key: value.detach().to("cpu", dtype if value.numel() >= LARGE else None).contiguous()
+                    for key, value in module.state_dict().items()
+                }
+                save_file(tensors, part / f"{name}.safetensors")
+                hashes[f"{name}.safetensors"] = sha256(part / f"{name}.safetensors")
+            (part / OURS).write_text(to_toml({**self.spec.to_table(), "sha256": hashes}))
 
 
-def load_bundle(name: str | Path, *, device: torch.device | str = "cpu") -> Bundle:
-    """The model called `name`: an embedded one, or a folder.
+def load_bundle(
+    name: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    base: str | Path | None = None,
+) -> Bundle:
+    """The model called `name`, in evaluation mode. What `open_model` takes, this takes.
 
-    Weights come back in float32 and in evaluation mode.
-
-    Raises:
-        UserError: no such model, or a folder that is damaged or not ours.
-    """
-    folder = find(name)
-    table = read_toml(folder / "model.toml")
-    hashes = table.pop("sha256", {})
-    where = str(folder / "model.toml")
-    if not isinstance(hashes, dict):
-        raise UserError(f"{where}: sha256 must be a table of file names.")
-    spec = build(ModelSpec, table, where)
-    bundle = Bundle(spec=spec)
-    if spec.vae is not None:
-        bundle.vae = _filled(TinyVAE(spec.vae), folder / "vae.safetensors", hashes)
-    if spec.text is not None:
-        bundle.text = _filled(TinyText(spec.text), folder / "text.safetensors", hashes)
-    if spec.transformer is not None:
-        bundle.denoiser = Denoiser(
-            _filled(VideoTransformer(spec.transformer), folder / "transformer.safetensors", hashes)
-        )
-    for module in bundle.parts().values():
-        module.eval().requires_grad_(False)
-    return bundle.to(device)
-
-
-def convert(source: str | Path, target: Path, *, name: str | None = None, dtype: torch.dtype) -> Path:
-    """Copy a model into the folder `target`, its matrices stored as `dtype`, and return the folder.
+    Args:
+        name: a known name, a folder, a checkpoint, or a hub id.
+        device: where its weights go.
+        dtype: of the transformer's matrix products; everything else is float32.
+        base: for a checkpoint that holds a transformer alone: the model with the other parts.
 
     Raises:
-        UserError: there is no such model, or the folder holds something else.
+        UserError: no such model, or one that is incomplete, damaged or of another kind.
     """
-    bundle = load_bundle(source)
-    if name is not None:
-        bundle.spec = replace(bundle.spec, name=name)
-    bundle.save(target, dtype=dtype)
-    return target
+    source = open_model(name, base=base)
+    for note in source.notes:
+        print(f"causvid: {note}", file=sys.stderr, flush=True)
+    made: dict[str, Any] = {part: source.filled(part, device=device, dtype=dtype) for part in source.weights}
+    transformer = made.pop("transformer", None)
+    return Bundle(spec=source.spec, **made, denoiser=None if transformer is None else Denoiser(transformer))
+
+
+def open_model(name: str | Path, *, base: str | Path | None = None) -> Source:
+    """A model opened and not read, whatever it is: a folder of ours, of diffusers or of Wan's release,
+    a checkpoint on top of one, a known name, or the id of a model fetched from the hub.
+
+    What is on disk under that name comes first, then what is known, then the hub's local cache.
+    Nothing is fetched.
+
+    Raises:
+        UserError: no such model, or one that is incomplete or damaged.
+    """
+    path = Path(name)
+    if wan.is_checkpoint(path):
+        return wan.open_checkpoint(path, base=None if base is None else open_model(base))
+    if base is not None:
+        raise UserError(f"--base goes with a checkpoint (.pt, .safetensors); {str(name)!r} is no such file.")
+    if _ours(name) is None and wan.is_wan_folder(path):
+        return wan.open_folder(path)
+    if not path.exists():
+        if str(name) in KNOWN:
+            return _open_known(str(name))
+        if str(name).count("/") == 1 and (folder := find_cached(str(name))) is not None:
+            return _open_ours(folder) if (folder / OURS).is_file() else wan.open_folder(folder)
+    return _open_ours(find(name))
 
 
 def find(name: str | Path) -> Path:
-    """The folder of a model name or path.
+    """The folder of one of our own models.
 
     Raises:
         UserError: nothing there looks like a model.
     """
-    if str(name) in EMBEDDED:
-        folder = Path(str(resources.files("causvid"))) / EMBEDDED[str(name)]
-    else:
-        folder = Path(name)
-    if (folder / "model.toml").is_file():
+    folder = _ours(name)
+    if folder is not None:
         return folder
-    if (folder / "export" / "model.toml").is_file():
-        return folder / "export"  # a run: its exported model is meant
-    known = ", ".join(EMBEDDED)
+    known = ", ".join((*EMBEDDED, *KNOWN))
     raise UserError(
-        f"no model {str(name)!r}: it is neither a known name ({known}) nor a folder with a model.toml."
+        f"no model {str(name)!r}: it is neither a known name ({known}) nor a folder with a model.toml, "
+        "of diffusers or of Wan's release, nor a checkpoint, nor the id of a model fetched from the hub."
     )
 
 
-def _filled(module: nn.Module, path: Path, hashes: dict[str, str]) -> Any:
-    try:
-        tensors = load_file(path)
-    except FileNotFoundError as error:
+def _ours(name: str | Path) -> Path | None:
+    """An embedded model's folder, one with a model.toml, or what a training run exported."""
+    inside = EMBEDDED.get(str(name))
+    folder = Path(name) if inside is None else Path(str(resources.files("causvid"))) / inside
+    candidates = (folder, folder / "export")
+    return next((candidate for candidate in candidates if (candidate / OURS).is_file()), None)
+
+
+def _open_ours(folder: Path) -> Source:
+    table = read_toml(folder / OURS)
+    hashes = table.pop("sha256", {})
+    where = str(folder / OURS)
+    if not isinstance(hashes, dict):
+        raise UserError(f"{where}: sha256 must be a table of file names.")
+    spec = spec_of(table, where)
+    said = {"vae": spec.vae, "text": spec.text, "transformer": spec.transformer}
+    weights = {}
+    for part in (part for part, config in said.items() if config is not None):
+        path = folder / f"{part}.safetensors"
+        if not path.is_file():
+            raise UserError(f"{path} is missing; model.toml asks for it. Fetch or export the model again.")
+        weights[part] = open_weights(path)
+    return Source(
+        spec=spec,
+        where=folder,
+        weights=weights,
+        asks=OURS,
+        hashes={part: hashes[w.path.name] for part, w in weights.items() if w.path.name in hashes},
+    )
+
+
+def _open_known(name: str) -> Source:
+    """A known model from the hub's cache, with its licence among the notes.
+
+    Raises:
+        UserError: it was not fetched, or not all of it.
+    """
+    known = KNOWN[name]
+    folder = find_cached(known.hub, revision=known.revision)
+    missing = known.files if folder is None else [p for p in known.files if not any(folder.glob(p))]
+    needed = [pattern for pattern in missing if not pattern.endswith(".json")]
+    if folder is None or needed:
         raise UserError(
-            f"{path} is missing; model.toml asks for it. Fetch or export the model again."
-        ) from error
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged or not a safetensors file ({error}). Fetch it again.") from error
-    expected = module.state_dict()
-    for key in sorted({*expected, *tensors}):
-        if key not in tensors:
-            raise UserError(f"{path} lacks {key!r}, which model.toml asks for.")
-        if key not in expected:
-            raise UserError(f"{path} holds {key!r}, which model.toml does not know.")
-        if expected[key].shape != tensors[key].shape:
-            raise UserError(
-                f"{path}: {key!r} has shape {tuple(tensors[key].shape)}; "
-                f"model.toml asks for {tuple(expected[key].shape)}."
-            )
-    if path.name in hashes and _sha256(path) != hashes[path.name]:
-        raise UserError(f"{path} differs from the sha256 in model.toml: it is damaged or was exchanged.")
-    module.load_state_dict({key: value.to(expected[key].dtype) for key, value in tensors.items()})
-    return module
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+            f"{name} is not on this machine ({needed[0]} of {known.hub} is missing). "
+            f"Run `causvid models pull {name}` once (about {known.gigabytes:g} GB), "
+            "or name a folder that has it."
+        )
+    note = licence_note(name)
+    if known.base is None:
+        source = wan.open_folder(folder, preset=wan.PRESETS[name])
+    else:
+        base = _open_known(known.base)
+        source = wan.open_checkpoint(folder / known.files[0], base=base, preset=wan.PRESETS[name])
+    return source if note is None else source.noting(note)

@@ -1,15 +1,17 @@
 """What a model folder says about itself: sizes, layout, sampler, where it comes from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
+from causvid.config import build, plain
 from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
 from causvid.flow.schedule import FlowSchedule
 from causvid.models.text import TinyTextConfig
 from causvid.models.vae_tiny import TinyVAEConfig
+from causvid.models.vae_wan import WanVAEConfig
 from causvid.nn.transformer import TransformerConfig
 
 
@@ -23,6 +25,10 @@ def check_sigmas(sigmas: Sequence[float]) -> None:
         raise UserError(f"sigmas are {list(sigmas)}; they must fall from at most 1 to above 0.")
 
 
+VAE_KINDS: dict[str, type[TinyVAEConfig] | type[WanVAEConfig]] = {"tiny": TinyVAEConfig, "wan": WanVAEConfig}
+"""What `kind` says in the table of an autoencoder; without one it is the tiny."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """The content of `model.toml`. Parts that a stage has not made yet are None."""
@@ -31,7 +37,7 @@ class ModelSpec:
     fps: int
     size: tuple[int, int]
     """Height and width in pixels it was trained at."""
-    vae: TinyVAEConfig | None = None
+    vae: TinyVAEConfig | WanVAEConfig | None = None
     text: TinyTextConfig | None = None
     transformer: TransformerConfig | None = None
     schedule: FlowSchedule = field(default_factory=FlowSchedule)
@@ -57,3 +63,39 @@ class ModelSpec:
 
     def with_provenance(self, part: str, facts: Mapping[str, Any]) -> "ModelSpec":
         return replace(self, provenance={**self.provenance, part: dict(facts)})
+
+    def only(self, parts: Collection[str]) -> "ModelSpec":
+        """The same model without the parts that are not named."""
+        return replace(
+            self,
+            vae=self.vae if "vae" in parts else None,
+            text=self.text if "text" in parts else None,
+            transformer=self.transformer if "transformer" in parts else None,
+        )
+
+    def to_table(self) -> dict[str, Any]:
+        """The content of `model.toml`."""
+        table = plain(self)
+        if isinstance(self.vae, WanVAEConfig):
+            table["vae"] = {"kind": "wan", **table["vae"]}
+        return table
+
+
+def spec_of(table: Mapping[str, Any], where: str) -> ModelSpec:
+    """What the content of a `model.toml` says.
+
+    Args:
+        table: as `ModelSpec.to_table` makes it.
+        where: how to call it in an error.
+
+    Raises:
+        UserError: an unknown key, a missing one, or a value that is not accepted.
+    """
+    vae = table.get("vae")
+    if isinstance(vae, Mapping):
+        vae = dict(vae)
+        kind = vae.pop("kind", "tiny")
+        if kind not in VAE_KINDS:
+            raise UserError(f"{where}, key 'vae': its kind is {kind!r}; accepted: {', '.join(VAE_KINDS)}.")
+        table = {**table, "vae": build(VAE_KINDS[kind], vae, f"{where}, key 'vae'")}
+    return build(ModelSpec, table, where)

@@ -43,14 +43,16 @@ class Parts:
         """
         vae = inputs.get("vae", inputs.get("teacher"))
         text = inputs.get("text", inputs.get("teacher"))
-        if vae is None or text is None or vae.vae is None or text.text is None:
+        eyes, ears = (None if vae is None else vae.vae), (None if text is None else text.text)
+        if vae is None or not isinstance(eyes, TinyVAE) or not isinstance(ears, TinyText):
             raise UserError(
-                "[inputs] must name a model with an autoencoder (vae) and one with a text encoder (text)."
+                "[inputs] must name a model with an autoencoder (vae) and one with a text encoder (text), "
+                "both of our own kind."
             )
         history = {
             part: facts for bundle in inputs.values() for part, facts in bundle.spec.provenance.items()
         }
-        return Parts(vae.vae, text.text, vae.spec, history)
+        return Parts(eyes, ears, vae.spec, history)
 
     @property
     def device(self) -> torch.device:

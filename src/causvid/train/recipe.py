@@ -22,6 +22,7 @@ from causvid.config import build, merge, parse_overrides, read_toml
 from causvid.errors import UserError
 from causvid.generate.pipeline import pick_device
 from causvid.models.bundle import EMBEDDED, Bundle, load_bundle
+from causvid.models.vae_tiny import TinyVAE
 from causvid.train import parallel
 from causvid.train.encode import EncodeConfig, encode
 from causvid.train.runs import Run, keep_config
@@ -142,8 +143,8 @@ def run_encode(
     config = build(EncodeConfig, read_recipe(path, budget=budget, overrides=overrides), path.name)
     ranks = parallel.start()
     vae = load_bundle(_beside(out, config.vae), device=pick_device(device)).vae
-    if vae is None:
-        raise UserError(f"{path.name}: the model {config.vae!r} has no autoencoder.")
+    if not isinstance(vae, TinyVAE):
+        raise UserError(f"{path.name}: the model {config.vae!r} has no autoencoder of our own kind.")
     if ranks.is_main:
         keep_config(out / "encode.toml", config)
     encode(config, vae, out, ranks=ranks)

@@ -126,8 +126,8 @@ def _write(path: Path, weights: Weights, names: list[str]) -> Path:
         with part.open("wb") as file:
             file.write(len(header).to_bytes(8, "little") + header)
             for name in ordered:
-                tensor = weights[name].to("cpu", weights.stored[name].dtype).contiguous()
-                file.write(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+                numbers = weights[name].to("cpu", weights.stored[name].dtype).contiguous().reshape(-1)
+                file.write(numbers.view(torch.uint8).numpy().data)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
