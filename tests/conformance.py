@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from replays import levels, maps, network, training, vae
+from replays import levels, maps, network, text, training, vae
 from replays.folder import Case, Cases, Folder, Recording
 
 LATER = "a later version covers it"
@@ -33,6 +33,7 @@ KINDS: tuple[tuple[str, Callable[[Recording, Folder], Cases]], ...] = (
     ("local.output", network.masked_training),
     ("timestep_free", network.causal_training),
     ("output_t_rounded", network.bidirectional),
+    ("output_raw", text.umt5),
     ("decode.latents", vae.whole),
     (".chunk0", vae.streamed),
     ("decoder.conv1.weight", vae.weights),

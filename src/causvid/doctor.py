@@ -18,7 +18,7 @@ from causvid import __version__
 REQUIRED = ("torch", "numpy", "safetensors", "av", "pillow", "tyro", "rich", "einops", "jaxtyping", "tomli-w")
 EXTRAS = {
     "serve": ("fastapi", "uvicorn", "websockets"),
-    "wan": ("tokenizers", "huggingface_hub"),
+    "wan": ("transformers", "tokenizers", "huggingface_hub", "ftfy"),
     "track": ("tensorboard", "wandb"),
     "bench": ("matplotlib",),
     "dev": ("pytest", "hypothesis", "ruff", "mypy"),
