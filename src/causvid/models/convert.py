@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -34,7 +34,7 @@ def convert(
     source: str | Path,
     target: Path,
     *,
-    layout: Layout = "ours",
+    layout: str = "ours",
     dtype: torch.dtype | None = None,
     part: str | None = None,
     name: str | None = None,
@@ -64,7 +64,7 @@ def convert(
 
 
 def write_model(
-    model: Source, target: Path, *, layout: Layout, dtype: torch.dtype | None = None, shard: int = SHARD
+    model: Source, target: Path, *, layout: str, dtype: torch.dtype | None = None, shard: int = SHARD
 ) -> Path:
     """Write what `model` has weights for; see `convert`.
 
@@ -85,11 +85,11 @@ def write_model(
         if layout == "ours":
             _write_ours(folder, spec, weights)
         else:
-            _write_theirs(folder, spec, weights, layout=layout, shard=shard)
+            _write_theirs(folder, spec, weights, layout=cast(Layout, layout), shard=shard)
     return target
 
 
-def _check_known_elsewhere(spec: ModelSpec, layout: Layout) -> None:
+def _check_known_elsewhere(spec: ModelSpec, layout: str) -> None:
     own = [] if spec.text is None else ["text"]
     own += [] if spec.vae is None or isinstance(spec.vae, WanVAEConfig) else ["vae"]
     if own:
