@@ -27,11 +27,11 @@ def random_weights(make):
     return network.eval().requires_grad_(False)
 
 
-def tiny_wan(path, *, name="wan2.1-t2v-1.3b", **changes):
+def tiny_wan(path, *, name="wan2.1-t2v-1.3b", sizes=TRANSFORMER, **changes):
     """As if it had been opened in `path`."""
-    transformer = random_weights(lambda: VideoTransformer(TRANSFORMER))
+    transformer = random_weights(lambda: VideoTransformer(sizes))
     vae = random_weights(lambda: WanVAE(AUTOENCODER))
-    spec = replace(PRESETS[name], transformer=TRANSFORMER, vae=AUTOENCODER, **changes)
+    spec = replace(PRESETS[name], transformer=sizes, vae=AUTOENCODER, **changes)
     weights = {"transformer": transformer, "vae": vae}
     return Source(
         spec=spec,
@@ -45,10 +45,10 @@ def wan_folder(path, *, layout="diffusers", shard=60_000, **changes):
     return write_model(tiny_wan(path, **changes), path, layout=layout, shard=shard)
 
 
-def student_checkpoint(path, *, entries=("generator", "critic"), wrapped="model."):
+def student_checkpoint(path, *, sizes=TRANSFORMER, entries=("generator", "critic"), wrapped="model."):
     """What a training of the CausVid line saves: other random weights, in the release's names."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    network = random_weights(lambda: VideoTransformer(TRANSFORMER))
+    network = random_weights(lambda: VideoTransformer(sizes))
     ours = {name: value + 0.01 for name, value in network.state_dict().items()}
     theirs = convert(ours, source="ours", target="original")
     wrapped_names = {wrapped + name: value.clone() for name, value in theirs.items()}

@@ -29,7 +29,11 @@ Start with `causvid demo`. Every verb has its own --help. `--debug` shows where 
 the variable CAUSVID_THREADS sets how many threads torch uses."""
 
 ModelName = Annotated[
-    Positional[str], arg(metavar="MODEL", help="a known name (tiny), a model folder, or a training run")
+    Positional[str],
+    arg(
+        metavar="MODEL",
+        help="a known name (tiny, or see `causvid models list`), a folder, a checkpoint, or a run",
+    ),
 ]
 RecipeName = Annotated[
     Positional[str], arg(metavar="RECIPE", help="a TOML file, or one of the package such as tiny/teacher")
@@ -73,6 +77,7 @@ def generate(
     scale: int | None = None,
     device: Device = "auto",
     dtype: Literal["float32", "bfloat16"] = "float32",
+    base: Base = None,
     out: Annotated[Path, arg(aliases=["-o"])] = Path("out.mp4"),
 ) -> None:
     """Make a video of a prompt and write it while it grows.
@@ -98,7 +103,7 @@ def generate(
     pixels = _size(size)
     if len(dict(prompt_at)) < len(prompt_at):
         raise UserError("two prompts are to begin at the same moment; give each --prompt-at its own.")
-    pipeline = load(model, device=device, dtype=getattr(torch, dtype))
+    pipeline = load(model, device=device, dtype=getattr(torch, dtype), base=base)
     use_threads(pipeline)
     prompts = [prompt, *(text for _, text in prompt_at)]
     _warn_of_unknown_words([word for text in prompts for word in pipeline.unknown_words(text)])
@@ -214,7 +219,7 @@ def convert(
     /,
     *,
     layout: Literal["ours", "diffusers", "original"] = "ours",
-    dtype: Literal["keep", "float32", "bfloat16", "float16"] = "float32",
+    dtype: Literal["keep", "float32", "bfloat16", "float16"] = "keep",
     part: Literal["transformer", "vae", "text"] | None = None,
     name: str | None = None,
     base: Base = None,
@@ -235,7 +240,25 @@ def convert(
     print(copy(source, target, layout=layout, dtype=stored, part=part, name=name, base=base))
 
 
-_VERBS = (demo, generate, info, bench, doctor, train, encode, trajectories, reproduce, convert)
+def models(
+    action: Annotated[Positional[Literal["list", "pull", "verify"]], arg(metavar="list|pull|verify")],
+    name: Annotated[Positional[str | None], arg(metavar="NAME")] = None,
+    /,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """List the models known by name, fetch one, or check what was fetched.
+
+    Args:
+        action: pull is the only thing that uses the network.
+        name: of the model to fetch or check.
+    """
+    from causvid.weights.hub import act
+
+    _show(act(action, name, say=_complain), as_json=as_json)
+
+
+_VERBS = (demo, generate, info, bench, doctor, train, encode, trajectories, reproduce, convert, models)
 _RESUMABLE = ("train", "encode", "trajectories", "reproduce")
 
 

@@ -36,37 +36,36 @@ def describe_clip(path: Path) -> dict[str, Any]:
 
 
 def describe_model(name: str) -> dict[str, Any]:
-    """What a model says about itself, checked against its files by loading it.
+    """What a model says about itself, checked against its files.
 
     Raises:
         UserError: no such model, or a damaged one.
     """
     from causvid.config import plain
-    from causvid.models.bundle import find, load_bundle
+    from causvid.models.bundle import open_model
 
-    folder = find(name)
-    bundle = load_bundle(name)
-    spec = bundle.spec
-    parameters = {
-        part: sum(weights.numel() for weights in module.parameters())
-        for part, module in bundle.parts().items()
-    }
-    size = {f"{part}.safetensors": (folder / f"{part}.safetensors").stat().st_size for part in parameters}
+    source = open_model(name)
+    spec = source.spec
+    parameters, size = {}, 0
+    for part, weights in source.weights.items():
+        source.check(part)
+        parameters[part] = sum(network.numel() for network in source.empty(part).parameters())
+        size += sum(tensor.numbers * tensor.dtype.itemsize for tensor in weights.stored.values())
     return {
         "model": spec.name,
-        "folder": str(folder),
+        "folder": str(source.where),
         "kind": _kind(spec.layout is not None, bool(spec.sigmas), "transformer" in parameters),
         "size": list(spec.size),
         "fps": spec.fps,
         "clip_latent_frames": spec.clip_frames,
         "parameters": {**parameters, "all": sum(parameters.values())},
-        "megabytes": round(sum(size.values()) / 1e6, 2),
+        "megabytes": round(size / 1e6, 2),
         "layout": plain(spec.layout),
         "sigmas": list(spec.sigmas),
         "steps": len(spec.sigmas) or spec.steps,
         "guidance": spec.guidance,
         "shift": spec.schedule.shift,
-        "sha256": "the files are as model.toml says",
+        "sha256": _hashed(bool(source.hashes)),
         "provenance": spec.provenance,
     }
 
@@ -76,3 +75,7 @@ def _kind(causal: bool, few_steps: bool, complete: bool) -> str:
         return "parts of a model"
     steps = "few-step student" if few_steps else "many-step model"
     return f"causal {steps}" if causal else f"bidirectional {steps}"
+
+
+def _hashed(compared: bool) -> str:
+    return "the files are as model.toml says" if compared else "no hashes are stated here"

@@ -31,9 +31,11 @@ from causvid.generate.inputs import (
 from causvid.generate.rollout import rollout
 from causvid.generate.session import StreamingSession
 from causvid.models.bundle import Bundle, load_bundle
+from causvid.models.convert import write_model
 from causvid.models.spec import ModelSpec
-from causvid.models.text import check_prompt
+from causvid.models.text import TinyTextConfig, check_prompt
 from causvid.models.vae import Geometry
+from causvid.models.vae_tiny import TinyVAEConfig
 from causvid.pixels import to_uint8
 from causvid.types import Frames
 
@@ -52,6 +54,46 @@ class Pipeline:
     def spec(self) -> ModelSpec:
         """What the model says about itself."""
         return self.bundle.spec
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        torch_dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        base: str | Path | None = None,
+    ) -> "Pipeline":
+        """What `causvid.load` does, in the words of diffusers; a local folder comes before a name.
+
+        Args:
+            name: a folder in diffusers' layout, or anything else that `causvid.load` takes.
+            torch_dtype: of the network's matrix products.
+            device: where the weights go.
+            base: as in `causvid.load`.
+
+        Raises:
+            UserError: no such model or device, or a damaged folder.
+        """
+        return load(name, device=device, dtype=torch_dtype, base=base)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model as a folder in diffusers' layout, or in ours if diffusers has no such parts.
+
+        Raises:
+            UserError: the folder holds something that is no model.
+        """
+        ours = isinstance(self.spec.vae, TinyVAEConfig) or isinstance(self.spec.text, TinyTextConfig)
+        write_model(self.bundle.source(Path(folder)), Path(folder), layout="ours" if ours else "diffusers")
+
+    def to(self, device: torch.device | str) -> "Pipeline":
+        """Move all weights, and return the pipeline.
+
+        Raises:
+            UserError: an unknown name, or a device this machine lacks.
+        """
+        self.bundle.to(pick_device(device))
+        return self
 
     def save(self, folder: str | Path) -> None:
         """Write the model as a folder that `causvid.load` reads."""
@@ -153,36 +195,41 @@ class Pipeline:
         rng = chunk_rng(check_seed(seed), 0)
         shape = (1, latents_for(frames, vae.geometry), *latent_shape(self.bundle, size))
         sigmas, renoise = sampler_of(self.bundle)
+        device = denoiser.transformer.out.weight.device
         latents = rollout(
             denoiser,
-            torch.randn(shape, generator=rng).to(denoiser.transformer.out.weight.device),
-            text([check_prompt(prompt)]),
+            torch.randn(shape, generator=rng).to(device),
+            text([check_prompt(prompt)]).to(device),
             layout=None,
             sigmas=sigmas,
             rng=rng,
             renoise=renoise,
-            negative=text([self.spec.negative]),
+            negative=text([self.spec.negative]).to(device),
             guidance=self.spec.guidance,
         )
         return to_uint8(vae.decode(latents))[0, :frames].cpu()
 
 
 def load(
-    name: str | Path, *, device: torch.device | str = "auto", dtype: torch.dtype = torch.float32
+    name: str | Path,
+    *,
+    device: torch.device | str = "auto",
+    dtype: torch.dtype = torch.float32,
+    base: str | Path | None = None,
 ) -> Pipeline:
-    """The model called `name`: an embedded one ("tiny"), a model folder, or a training run.
+    """The model called `name`.
 
     Args:
+        name: a known name ("tiny", "wan2.1-t2v-1.3b"), a model folder, a training run, a folder of
+            diffusers or of Wan's release, a student's checkpoint, or the id of a model fetched from the hub.
         device: "auto" takes a GPU where there is one.
         dtype: of the network's matrix products; everything else stays in float32.
+        base: for a checkpoint, which holds a transformer alone: the model with the other parts.
 
     Raises:
-        UserError: no such model or device, or a damaged folder.
+        UserError: no such model or device, or one that is incomplete or damaged.
     """
-    bundle = load_bundle(name, device=pick_device(device))
-    if bundle.denoiser is not None and dtype != torch.float32:
-        bundle.denoiser.transformer.cast(dtype)
-    return Pipeline(bundle)
+    return Pipeline(load_bundle(name, device=pick_device(device), dtype=dtype, base=base))
 
 
 def pick_device(device: torch.device | str) -> torch.device:

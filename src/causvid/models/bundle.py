@@ -22,11 +22,15 @@ from causvid.config import read_toml, to_toml
 from causvid.errors import UserError
 from causvid.models import wan
 from causvid.models.denoiser import Denoiser
+from causvid.models.prompt_cache import PromptCache, prompt_folder
 from causvid.models.source import Source, sha256
-from causvid.models.spec import ModelSpec, spec_of
+from causvid.models.spec import ModelSpec, UMT5Config, spec_of
 from causvid.models.text import TextEncoder
+from causvid.models.text_files import TextFiles, find_text, write_text
+from causvid.models.text_umt5 import UMT5Text
 from causvid.models.vae import VideoVAE
-from causvid.weights.files import open_weights
+from causvid.weights.files import open_weights, weights_of
+from causvid.weights.hub import missing_files
 from causvid.weights.names import KNOWN, find_cached, licence_note
 from causvid.weights.store import fresh_folder
 
@@ -56,7 +60,23 @@ class Bundle:
     def to(self, device: torch.device | str) -> "Bundle":
         for module in self.parts().values():
             module.to(device)
+        if isinstance(self.text, UMT5Text):
+            self.text.to(device)
         return self
+
+    def source(self, where: Path) -> Source:
+        """The same as if it had been opened there."""
+        text = self.text
+        return Source(
+            spec=self.spec,
+            where=where,
+            weights={
+                part: weights_of(module.state_dict(), path=where) for part, module in self.parts().items()
+            },
+            text=TextFiles(weights=text.weights, tokenizer=text.tokenizer)
+            if isinstance(text, UMT5Text)
+            else None,
+        )
 
     def save(self, folder: Path, *, dtype: torch.dtype | None = None) -> None:
         """Write the model folder, whole or not at all.
@@ -75,6 +95,9 @@ class Bundle:
                 }
                 save_file(tensors, part / f"{name}.safetensors")
                 hashes[f"{name}.safetensors"] = sha256(part / f"{name}.safetensors")
+            if isinstance(self.text, UMT5Text):
+                files = TextFiles(weights=self.text.weights, tokenizer=self.text.tokenizer)
+                write_text(files, part, layout="ours")
             (part / OURS).write_text(to_toml({**self.spec.to_table(), "sha256": hashes}))
 
 
@@ -100,8 +123,24 @@ def load_bundle(
     for note in source.notes:
         print(f"causvid: {note}", file=sys.stderr, flush=True)
     made: dict[str, Any] = {part: source.filled(part, device=device, dtype=dtype) for part in source.weights}
+    if source.text is not None:
+        made["text"] = _umt5(source, device)
     transformer = made.pop("transformer", None)
     return Bundle(spec=source.spec, **made, denoiser=None if transformer is None else Denoiser(transformer))
+
+
+def _umt5(source: Source, device: torch.device | str) -> UMT5Text:
+    files, config = source.text, source.spec.text
+    assert files is not None and isinstance(config, UMT5Config)
+    cache = PromptCache(prompt_folder())
+    return UMT5Text(
+        files.weights,
+        files.tokenizer,
+        identity=files.identity,
+        rows=config.rows,
+        device=device,
+        cache=cache,
+    )
 
 
 def open_model(name: str | Path, *, base: str | Path | None = None) -> Source:
@@ -162,7 +201,13 @@ def _open_ours(folder: Path) -> Source:
     spec = spec_of(table, where)
     said = {"vae": spec.vae, "text": spec.text, "transformer": spec.transformer}
     weights = {}
-    for part in (part for part, config in said.items() if config is not None):
+    text = find_text(folder) if isinstance(spec.text, UMT5Config) else None
+    if isinstance(spec.text, UMT5Config) and text is None:
+        raise UserError(
+            f"{folder} lacks text_encoder; model.toml asks for it. Fetch or export the model again."
+        )
+    own = [part for part, config in said.items() if config is not None and not isinstance(config, UMT5Config)]
+    for part in own:
         path = folder / f"{part}.safetensors"
         if not path.is_file():
             raise UserError(f"{path} is missing; model.toml asks for it. Fetch or export the model again.")
@@ -171,6 +216,7 @@ def _open_ours(folder: Path) -> Source:
         spec=spec,
         where=folder,
         weights=weights,
+        text=text,
         asks=OURS,
         hashes={part: hashes[w.path.name] for part, w in weights.items() if w.path.name in hashes},
     )
@@ -184,17 +230,16 @@ def _open_known(name: str) -> Source:
     """
     known = KNOWN[name]
     folder = find_cached(known.hub, revision=known.revision)
-    missing = known.files if folder is None else [p for p in known.files if not any(folder.glob(p))]
-    needed = [pattern for pattern in missing if not pattern.endswith(".json")]
-    if folder is None or needed:
+    missing = missing_files(name)
+    if folder is None or missing:
         raise UserError(
-            f"{name} is not on this machine ({needed[0]} of {known.hub} is missing). "
+            f"{name} is not on this machine ({missing[0]} of {known.hub} is missing). "
             f"Run `causvid models pull {name}` once (about {known.gigabytes:g} GB), "
             "or name a folder that has it."
         )
     note = licence_note(name)
     if known.base is None:
-        source = wan.open_folder(folder, preset=wan.PRESETS[name])
+        source = wan.open_folder(folder, preset=wan.PRESETS[name]).known_as(f"{known.hub}@{folder.name}")
     else:
         base = _open_known(known.base)
         source = wan.open_checkpoint(folder / known.files[0], base=base, preset=wan.PRESETS[name])

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -18,7 +18,9 @@ from causvid.errors import UserError
 from causvid.models.bundle import LARGE, OURS, open_model
 from causvid.models.sizes import transformer_words, vae_words
 from causvid.models.source import Source, sha256
-from causvid.models.spec import ModelSpec
+from causvid.models.spec import KINDS, ModelSpec
+from causvid.models.text import TinyTextConfig
+from causvid.models.text_files import write_text
 from causvid.models.vae_wan import WanVAEConfig
 from causvid.models.wan import SETTINGS, STEM
 from causvid.weights.files import Weights
@@ -57,9 +59,9 @@ def convert(
     if name is not None:
         model = replace(model, spec=replace(model.spec, name=name))
     if part is not None:
-        if part not in model.weights:
-            raise UserError(f"{model.where} has no {part}; it has {', '.join(model.weights)}.")
-        model = replace(model, weights={part: model.weights[part]})
+        if part not in model.parts:
+            raise UserError(f"{model.where} has no {part}; it has {', '.join(model.parts)}.")
+        model = model.only([part])
     return write_model(model, target, layout=layout, dtype=dtype)
 
 
@@ -73,7 +75,7 @@ def write_model(
     """
     if layout not in LAYOUTS:
         raise UserError(f"layout is {layout!r}; accepted: {', '.join(LAYOUTS)}.")
-    spec = model.spec.only(model.weights)
+    spec = model.spec.only(model.parts)
     if layout != "ours":
         _check_known_elsewhere(spec, layout)
     for part in model.weights:
@@ -85,12 +87,14 @@ def write_model(
         if layout == "ours":
             _write_ours(folder, spec, weights)
         else:
-            _write_theirs(folder, spec, weights, layout=cast(Layout, layout), shard=shard)
+            _write_theirs(folder, spec, weights, layout=layout, shard=shard)
+        if model.text is not None:
+            write_text(model.text, folder, layout=layout, dtype=dtype, shard=shard)
     return target
 
 
 def _check_known_elsewhere(spec: ModelSpec, layout: str) -> None:
-    own = [] if spec.text is None else ["text"]
+    own = ["text"] if isinstance(spec.text, TinyTextConfig) else []
     own += [] if spec.vae is None or isinstance(spec.vae, WanVAEConfig) else ["vae"]
     if own:
         raise UserError(
@@ -129,7 +133,9 @@ def _write_theirs(
         _write_json(folder / INDEX, _index(spec))
         (folder / "scheduler").mkdir()
         _write_json(folder / "scheduler" / "scheduler_config.json", _scheduler(spec))
-    settings = {key: value for key, value in spec.to_table().items() if key not in ("vae", "transformer")}
+    settings = {
+        key: value for key, value in spec.to_table().items() if key not in KINDS and key != "transformer"
+    }
     (folder / SETTINGS).write_text(to_toml(settings), encoding="utf-8")
 
 
@@ -144,8 +150,8 @@ def _index(spec: ModelSpec) -> dict[str, Any]:
     return {
         "_class_name": "WanPipeline",
         "scheduler": ["diffusers", "UniPCMultistepScheduler"],
-        "text_encoder": nothing,
-        "tokenizer": nothing,
+        "text_encoder": nothing if spec.text is None else ["transformers", "UMT5EncoderModel"],
+        "tokenizer": nothing if spec.text is None else ["transformers", "T5TokenizerFast"],
         "transformer": nothing if spec.transformer is None else ["diffusers", "WanTransformer3DModel"],
         "vae": nothing if spec.vae is None else ["diffusers", "AutoencoderKLWan"],
     }

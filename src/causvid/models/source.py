@@ -6,7 +6,7 @@ model all start from here.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from torch import nn
 
 from causvid.errors import UserError
 from causvid.models.spec import ModelSpec
-from causvid.models.text import TinyText
+from causvid.models.text import TinyText, TinyTextConfig
+from causvid.models.text_files import TextFiles
 from causvid.models.vae_tiny import TinyVAE
 from causvid.models.vae_wan import WanVAE, WanVAEConfig
 from causvid.nn.transformer import VideoTransformer
@@ -30,7 +31,9 @@ class Source:
     where: Path
     """The folder or file it is in."""
     weights: Mapping[str, Weights]
-    """By part: vae, text, transformer; the names are ours."""
+    """By part: vae, text, transformer; the names are ours. A umT5 is not among them."""
+    text: TextFiles | None = None
+    """Its umT5, where that is what it has."""
     asks: str = "the network of this size"
     """Who says which weights there must be, in an error."""
     hashes: Mapping[str, str] = field(default_factory=dict)
@@ -38,9 +41,24 @@ class Source:
     notes: tuple[str, ...] = ()
     """What somebody who loads it must be told."""
 
+    def known_as(self, identity: str) -> "Source":
+        """The same, its text encoder known to the cache of prompts by this name."""
+        return self if self.text is None else replace(self, text=replace(self.text, identity=identity))
+
     def noting(self, note: str) -> "Source":
         """The same with one more note."""
         return replace(self, notes=(*self.notes, note))
+
+    @property
+    def parts(self) -> list[str]:
+        """The parts there are."""
+        return [*self.weights, *(["text"] if self.text is not None else [])]
+
+    def only(self, parts: Collection[str]) -> "Source":
+        """The same model without the parts that are not named."""
+        weights = {part: stored for part, stored in self.weights.items() if part in parts}
+        text = self.text if "text" in parts else None
+        return replace(self, spec=self.spec.only(parts), weights=weights, text=text)
 
     def empty(self, part: str) -> nn.Module:
         """The network of a part, on the meta device: names and shapes, no numbers."""
@@ -95,7 +113,7 @@ class Source:
 def _network(spec: ModelSpec, part: str) -> nn.Module:
     if part == "vae" and spec.vae is not None:
         return WanVAE(spec.vae) if isinstance(spec.vae, WanVAEConfig) else TinyVAE(spec.vae)
-    if part == "text" and spec.text is not None:
+    if part == "text" and isinstance(spec.text, TinyTextConfig):
         return TinyText(spec.text)
     if part == "transformer" and spec.transformer is not None:
         return VideoTransformer(spec.transformer)

@@ -25,8 +25,19 @@ def check_sigmas(sigmas: Sequence[float]) -> None:
         raise UserError(f"sigmas are {list(sigmas)}; they must fall from at most 1 to above 0.")
 
 
-VAE_KINDS: dict[str, type[TinyVAEConfig] | type[WanVAEConfig]] = {"tiny": TinyVAEConfig, "wan": WanVAEConfig}
-"""What `kind` says in the table of an autoencoder; without one it is the tiny."""
+@dataclass(frozen=True, kw_only=True)
+class UMT5Config:
+    """Wan's text encoder, in `text_encoder` and `tokenizer`, which know their own sizes."""
+
+    rows: int = 512
+    """Of every prompt, padding included."""
+
+
+KINDS: dict[str, dict[str, type]] = {
+    "vae": {"tiny": TinyVAEConfig, "wan": WanVAEConfig},
+    "text": {"tiny": TinyTextConfig, "umt5": UMT5Config},
+}
+"""What `kind` says in the table of a part; without one it is the tiny."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +49,7 @@ class ModelSpec:
     size: tuple[int, int]
     """Height and width in pixels it was trained at."""
     vae: TinyVAEConfig | WanVAEConfig | None = None
-    text: TinyTextConfig | None = None
+    text: TinyTextConfig | UMT5Config | None = None
     transformer: TransformerConfig | None = None
     schedule: FlowSchedule = field(default_factory=FlowSchedule)
     layout: ChunkLayout | None = None
@@ -76,8 +87,12 @@ class ModelSpec:
     def to_table(self) -> dict[str, Any]:
         """The content of `model.toml`."""
         table = plain(self)
-        if isinstance(self.vae, WanVAEConfig):
-            table["vae"] = {"kind": "wan", **table["vae"]}
+        for part, kinds in KINDS.items():
+            kind = next(
+                (name for name, made in kinds.items() if isinstance(getattr(self, part), made)), "tiny"
+            )
+            if kind != "tiny":
+                table[part] = {"kind": kind, **table[part]}
         return table
 
 
@@ -91,11 +106,13 @@ def spec_of(table: Mapping[str, Any], where: str) -> ModelSpec:
     Raises:
         UserError: an unknown key, a missing one, or a value that is not accepted.
     """
-    vae = table.get("vae")
-    if isinstance(vae, Mapping):
-        vae = dict(vae)
-        kind = vae.pop("kind", "tiny")
-        if kind not in VAE_KINDS:
-            raise UserError(f"{where}, key 'vae': its kind is {kind!r}; accepted: {', '.join(VAE_KINDS)}.")
-        table = {**table, "vae": build(VAE_KINDS[kind], vae, f"{where}, key 'vae'")}
-    return build(ModelSpec, table, where)
+    made: dict[str, Any] = {}
+    for part, kinds in KINDS.items():
+        content = table.get(part)
+        if isinstance(content, Mapping):
+            kind = content.get("kind", "tiny")
+            if kind not in kinds:
+                raise UserError(f"{where}, key {part!r}: its kind is {kind!r}; accepted: {', '.join(kinds)}.")
+            rest = {key: value for key, value in content.items() if key != "kind"}
+            made[part] = build(kinds[kind], rest, f"{where}, key {part!r}")
+    return build(ModelSpec, {**table, **made}, where)

@@ -20,7 +20,8 @@ from causvid.flow.chunks import ChunkLayout
 from causvid.flow.schedule import FlowSchedule
 from causvid.models.sizes import transformer_sizes, vae_sizes
 from causvid.models.source import Source
-from causvid.models.spec import ModelSpec, spec_of
+from causvid.models.spec import ModelSpec, UMT5Config, spec_of
+from causvid.models.text_files import find_text
 from causvid.weights.files import PICKLES, open_weights, weights_file
 from causvid.weights.names import VAE
 from causvid.weights.parts import Part, Recognised, recognise
@@ -114,11 +115,14 @@ def open_folder(folder: Path, *, preset: ModelSpec | None = None) -> Source:
         weights["vae"] = found.to("ours")
         said = _said(vae) if vae.is_dir() else {}
         parts["vae"] = vae_sizes(weights["vae"].shapes, said, where=str(found.weights.path))
+    text = find_text(folder)
+    if text is not None:
+        parts["text"] = UMT5Config()
     if not weights:
         raise UserError(
             f"{folder} holds neither a transformer nor an autoencoder of Wan 2.1. Fetch it again."
         )
-    return Source(spec=_spec(folder, preset, parts), where=folder, weights=weights)
+    return Source(spec=_spec(folder, preset, parts), where=folder, weights=weights, text=text)
 
 
 def open_checkpoint(path: Path, *, base: Source | None, preset: ModelSpec | None = None) -> Source:
@@ -153,9 +157,15 @@ def open_checkpoint(path: Path, *, base: Source | None, preset: ModelSpec | None
     chosen = preset or _fitting(sizes.width)
     others = {} if base is None else {part: w for part, w in base.weights.items() if part != "transformer"}
     return Source(
-        spec=replace(chosen, transformer=sizes, vae=None if base is None else base.spec.vae),
+        spec=replace(
+            chosen,
+            transformer=sizes,
+            vae=None if base is None else base.spec.vae,
+            text=None if base is None else base.spec.text,
+        ),
         where=path,
         weights={**others, "transformer": ours},
+        text=None if base is None else base.text,
         notes=(*(base.notes if base is not None else ()), *notes),
     )
 

@@ -83,6 +83,10 @@ class Weights(Mapping[str, Tensor]):
         """The same tensors under other names: `names` leads from each old one to the new one."""
         return replace(self, stored={names[name]: tensor for name, tensor in self.stored.items()})
 
+    def without(self, name: str) -> "Weights":
+        """All but one."""
+        return replace(self, stored={n: tensor for n, tensor in self.stored.items() if n != name})
+
     def cast(self, dtype: torch.dtype, *, least: int) -> "Weights":
         """The same, tensors of at least so many numbers in another type when they are read."""
 
