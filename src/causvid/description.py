@@ -48,8 +48,7 @@ def describe_model(name: str) -> dict[str, Any]:
     spec = source.spec
     parameters, size = {}, 0
     for part, weights in source.weights.items():
-        source.check(part)
-        parameters[part] = sum(network.numel() for network in source.empty(part).parameters())
+        parameters[part] = sum(numbers.numel() for numbers in source.check(part).parameters())
         size += sum(tensor.numbers * tensor.dtype.itemsize for tensor in weights.stored.values())
     return {
         "model": spec.name,

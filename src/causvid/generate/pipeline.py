@@ -64,17 +64,7 @@ class Pipeline:
         device: torch.device | str = "cpu",
         base: str | Path | None = None,
     ) -> "Pipeline":
-        """What `causvid.load` does, in the words of diffusers; a local folder comes before a name.
-
-        Args:
-            name: a folder in diffusers' layout, or anything else that `causvid.load` takes.
-            torch_dtype: of the network's matrix products.
-            device: where the weights go.
-            base: as in `causvid.load`.
-
-        Raises:
-            UserError: no such model or device, or a damaged folder.
-        """
+        """What `causvid.load` does, in the words of diffusers; `torch_dtype` is its `dtype`."""
         return load(name, device=device, dtype=torch_dtype, base=base)
 
     def save_pretrained(self, folder: str | Path) -> None:

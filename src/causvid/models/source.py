@@ -22,6 +22,9 @@ from causvid.models.vae_wan import WanVAE, WanVAEConfig
 from causvid.nn.transformer import VideoTransformer
 from causvid.weights.files import Weights
 
+SMALL = 50_000_000
+"""A network of fewer numbers is made faster than torch learns what a meta device is (a second)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -61,17 +64,22 @@ class Source:
         return replace(self, spec=self.spec.only(parts), weights=weights, text=text)
 
     def empty(self, part: str) -> nn.Module:
-        """The network of a part, on the meta device: names and shapes, no numbers."""
-        with torch.device("meta"):
+        """The network of a part with no numbers that mean anything; a large one is on the meta device."""
+        small = sum(tensor.numbers for tensor in self.weights[part].stored.values()) < SMALL
+        with torch.device("cpu" if small else "meta"), torch.random.fork_rng(devices=[]):
             return _network(self.spec, part)
 
-    def check(self, part: str) -> None:
+    def check(self, part: str) -> nn.Module:
         """Compare every name, shape and hash of a part with what there must be.
+
+        Returns:
+            the empty network it was compared with.
 
         Raises:
             UserError: they differ.
         """
-        weights, expected = self.weights[part], self.empty(part).state_dict()
+        network = self.empty(part)
+        weights, expected = self.weights[part], network.state_dict()
         path, found = weights.path, weights.shapes
         for key in sorted({*expected, *found}):
             if key not in found:
@@ -85,6 +93,7 @@ class Source:
                 )
         if part in self.hashes and sha256(path) != self.hashes[part]:
             raise UserError(f"{path} differs from the sha256 in {self.asks}: it is damaged or was exchanged.")
+        return network
 
     def filled(
         self, part: str, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
@@ -99,8 +108,7 @@ class Source:
         Raises:
             UserError: weights are missing, unknown or of another shape.
         """
-        self.check(part)
-        network = self.empty(part)
+        network = self.check(part)
         if isinstance(network, VideoTransformer):
             network.cast(dtype)
         network.to_empty(device=device)
