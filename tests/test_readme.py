@@ -1,0 +1,48 @@
+"""What the README tells people to type works."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from causvid.cli import main
+from causvid.train.recipe import find_recipe
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.read_text(), re.DOTALL)
+COMMANDS = [
+    shlex.split(line, comments=True)[1:]
+    for kind, text in BLOCKS
+    if kind == "bash"
+    for line in text.splitlines()
+    if line.startswith("causvid ")
+]
+LONG = ("train", "reproduce", "bench")
+"""Verbs with tests of their own; here only what they name is looked for."""
+
+
+def test_the_commands_for_people_work_in_their_order(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    for words in COMMANDS:
+        if words[0] not in LONG:
+            assert main(words) == 0, (words, capsys.readouterr().err)
+
+
+def test_the_recipes_it_names_exist():
+    trained = [words for words in COMMANDS if words[0] in ("train", "reproduce")]
+
+    assert trained
+    for words in trained:
+        assert find_recipe(words[1] if words[0] == "train" else f"{words[1]}/student")
+
+
+@pytest.mark.parametrize("text", [text for kind, text in BLOCKS if kind == "python"])
+def test_the_python_works(text):
+    exec(compile(text, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(((?!http)[^)#]+)\)", README.read_text()))
+def test_what_it_links_to_is_there(path):
+    assert (README.parent / path).exists()

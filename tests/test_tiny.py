@@ -1,0 +1,59 @@
+"""The model inside the package: complete, small, fast, and it knows the words its demo uses."""
+
+import time
+
+import pytest
+import torch
+
+import causvid
+from causvid.demo import LATER, PROMPT
+from causvid.generate.pipeline import use_threads
+from causvid.models.bundle import find
+
+MEGABYTES = 15
+TEN_SECONDS_IN = 2.5
+FIRST_FRAMES_IN = 0.25
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    pipeline = causvid.load("tiny", device="cpu")
+    use_threads(pipeline)
+    return pipeline
+
+
+def test_it_is_a_student_of_at_most_fifteen_megabytes(tiny):
+    assert tiny.spec.is_student
+    assert sum(path.stat().st_size for path in find("tiny").iterdir()) <= MEGABYTES * 1e6
+
+
+def test_it_knows_the_words_of_the_demo(tiny):
+    assert tiny.unknown_words(PROMPT) == tiny.unknown_words(LATER) == []
+
+
+def test_ten_seconds_cost_less_than_they_may(tiny):
+    next(tiny.stream(PROMPT))
+    started, first = time.process_time(), None  # processor time: other work on the machine does not count
+    frames = 0
+    for chunk in tiny.stream(PROMPT, seconds=10):
+        first = first or time.process_time() - started
+        frames += len(chunk)
+
+    assert frames == 120
+    assert time.process_time() - started <= TEN_SECONDS_IN
+    assert first <= FIRST_FRAMES_IN
+
+
+def test_what_it_shows_moves_and_is_no_flat_colour(tiny):
+    clip = tiny.generate(PROMPT, seconds=3).float()
+
+    assert clip.flatten(1).std(1).min() > 10
+    assert (clip[1:] - clip[:-1]).abs().mean() > 0.1
+
+
+def test_a_new_prompt_changes_the_picture(tiny):
+    plain = tiny.generate(PROMPT, seconds=6)
+    changed = tiny.generate(PROMPT, seconds=6, prompts_at={3: LATER})
+
+    assert torch.equal(plain[:36], changed[:36])
+    assert (plain[60:].float() - changed[60:].float()).abs().mean() > 10
