@@ -35,6 +35,7 @@ from causvid.models.convert import write_model
 from causvid.models.spec import ModelSpec
 from causvid.models.text import TinyTextConfig, check_prompt
 from causvid.models.vae import Geometry
+from causvid.models.vae_tiny import TinyVAE
 from causvid.models.vae_tiny import TinyVAEConfig
 from causvid.pixels import to_uint8
 from causvid.types import Frames
@@ -219,7 +220,20 @@ def load(
     Raises:
         UserError: no such model or device, or one that is incomplete or damaged.
     """
-    return Pipeline(load_bundle(name, device=pick_device(device), dtype=dtype, base=base))
+    bundle = load_bundle(name, device=pick_device(device), dtype=dtype, base=base)
+    if isinstance(bundle.vae, TinyVAE) and multiplies_bfloat16(bundle.vae.latent_mean.device):
+        bundle.vae.decoding = (
+            torch.bfloat16
+        )  # a third faster, 54 dB from float32; the autoencoder itself is at 30
+    return Pipeline(bundle)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether this device has instructions for products of bfloat16."""
+    if device.type != "cpu":
+        return device.type == "cuda"
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 def pick_device(device: torch.device | str) -> torch.device:

@@ -139,6 +139,8 @@ class TinyVAE(nn.Module):
         )
         self.encode_raw = TinyEncoder(config)
         self.decode_raw = TinyDecoder(config)
+        self.decoding: torch.dtype | None = None
+        """In which type decoding multiplies; None: in that of the weights."""
         self.latent_mean: Tensor
         self.latent_std: Tensor
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
@@ -208,7 +210,10 @@ class TinyDecoderStream:
 
     def push(self, latents: Latents) -> Video:
         """Four pixel frames for every latent frame, in [-1, 1]."""
-        return unfold(self.vae.decode_raw(self.vae.denormalise(latents), self.memory)).clamp(-1, 1)
+        raw, narrow = self.vae.denormalise(latents), self.vae.decoding
+        with torch.autocast(latents.device.type, narrow, enabled=narrow is not None):
+            folded = self.vae.decode_raw(raw, self.memory)
+        return unfold(folded).clamp(-1, 1)
 
     def copy(self) -> "TinyDecoderStream":
         other = TinyDecoderStream(self.vae)

@@ -11,7 +11,7 @@ Source: Wan 2.1, arXiv:2503.20314; per-frame noise levels: CausVid, arXiv:2412.0
 
 import math
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import cast
 
 import torch
@@ -194,8 +194,10 @@ class VideoTransformer(nn.Module):
         if cache is None:
             return [None] * len(self.layers)
         sink = torch.arange(cache.layout.sink_frames) + cache.sink_shift(stream.shape[1])
-        turn = self._rotation(sink, height, width, stream)
-        return cache.past(stream.shape[1], sink_rotation=lambda keys: rotate(keys, turn), writes=not tracked)
+        turn = lru_cache(lambda: self._rotation(sink, height, width, stream))  # most calls need none
+        return cache.past(
+            stream.shape[1], sink_rotation=lambda keys: rotate(keys, turn()), writes=not tracked
+        )
 
     def _texts(self, text: TextTokens, cache: KVCache | None) -> TextKeys:
         """Every layer's keys and values of the text; the parts of a prompt one after the other."""

@@ -57,6 +57,8 @@ class DmdConfig:
     also learns to go on from its own long past. Whole chunks, drawn anew every step."""
     sigmas: tuple[float, ...]
     """The student's levels, in sampling order."""
+    exported_sigmas: tuple[float, ...] | None = None
+    """Those of them the exported model samples with, where not all are worth their time."""
     layout: ChunkLayout = field(default_factory=ChunkLayout)
     schedule: FlowSchedule = field(default_factory=lambda: FlowSchedule(shift=3.0))
     """Of the levels at which teacher and critic are compared."""
@@ -226,5 +228,5 @@ class Dmd:
             schedule=config.schedule,
             layout=config.layout,
             clip_frames=config.frames,
-            sigmas=config.sigmas,
+            sigmas=config.exported_sigmas or config.sigmas,
         )
