@@ -35,8 +35,7 @@ from causvid.models.convert import write_model
 from causvid.models.spec import ModelSpec
 from causvid.models.text import TinyTextConfig, check_prompt
 from causvid.models.vae import Geometry
-from causvid.models.vae_tiny import TinyVAE
-from causvid.models.vae_tiny import TinyVAEConfig
+from causvid.models.vae_tiny import TinyVAE, TinyVAEConfig
 from causvid.pixels import to_uint8
 from causvid.types import Frames
 
