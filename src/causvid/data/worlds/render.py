@@ -36,7 +36,7 @@ COLOURS = {
 # Falls in a shower's period, width and length in heights, how many in a square picture, colour.
 SHOWERS = {
     "rain": (3, 0.021, 0.10, 9, (0.78, 0.92, 1.0)),
-    "snow": (1, 0.036, 0.036, 10, (1.0, 1.0, 1.0)),
+    "snow": (1, 0.052, 0.052, 6, (1.0, 1.0, 1.0)),
 }
 LATTICE = (0.7548776662, 0.5698402910)
 """The plastic-number lattice: marks spread evenly whatever their number (Roberts 2018)."""
