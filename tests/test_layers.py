@@ -23,15 +23,16 @@ FLOORS = {
     4: {"generate"},
     5: {"data"},
     6: {"train", "evaluate", "serve", "recording", "description", "doctor"},
-    7: {"cli", "demo"},
-    8: {"__init__", "__main__"},
+    7: {"commands", "demo"},
+    8: {"cli"},
+    9: {"__init__", "__main__"},
 }
 FLOOR_OF = {part: floor for floor, parts in FLOORS.items() for part in parts}
 SIBLINGS = FLOORS[6]
 
 ORDER_INSIDE = {
     "nn": ["rope", "cache", "attention", "transformer"],
-    "generate": ["rollout", "inputs", "session", "pipeline"],
+    "generate": ["rollout", "inputs", "machine", "session", "pipeline"],
     "models": ["spec", "bundle"],
 }
 """Within a floor, a module of this list imports only those before it."""

@@ -7,7 +7,7 @@ import torch
 
 import causvid
 from causvid.demo import LATER, PROMPT
-from causvid.generate.pipeline import use_threads
+from causvid.generate.machine import use_threads
 from causvid.models.bundle import find
 
 MEGABYTES = 15
@@ -18,7 +18,7 @@ FIRST_FRAMES_IN = 0.25
 @pytest.fixture(scope="module")
 def tiny():
     pipeline = causvid.load("tiny", device="cpu")
-    use_threads(pipeline)
+    use_threads(pipeline.bundle)
     return pipeline
 
 

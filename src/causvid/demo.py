@@ -7,7 +7,8 @@ sheet, and says what happened and what to try next.
 from pathlib import Path
 
 from causvid.errors import UserError
-from causvid.generate.pipeline import load, use_threads
+from causvid.generate.machine import use_threads
+from causvid.generate.pipeline import load
 from causvid.recording import record
 
 PROMPT = "a red ball bounces on the grass under a blue sky"
@@ -34,7 +35,7 @@ def run_demo(out: Path, *, model: str = "tiny") -> None:
     except OSError as error:
         raise UserError(f"{out} cannot be made a folder: {error.strerror}.") from error
     pipeline = load(model)
-    use_threads(pipeline)
+    use_threads(pipeline.bundle)
     height, width = pipeline.spec.size
     print(f"Streaming {SECONDS:g} s of video ({width}x{height}, {pipeline.spec.fps} frames a second):")
     print(f'   0 s  "{PROMPT}"')

@@ -15,7 +15,7 @@ from causvid.data.footage import probe, read_video
 from causvid.data.metadata import read_metadata
 from causvid.demo import run_demo
 from causvid.evaluate.speed import compare
-from causvid.generate.pipeline import use_threads
+from causvid.generate.machine import use_threads
 from causvid.recording import record
 
 
@@ -166,12 +166,12 @@ def test_small_models_get_one_thread_unless_somebody_says_otherwise(here, monkey
     pipeline = causvid.load("student")
 
     monkeypatch.delenv("CAUSVID_THREADS", raising=False)
-    assert use_threads(pipeline) == 1
+    assert use_threads(pipeline.bundle) == 1
     monkeypatch.setenv("CAUSVID_THREADS", "2")
-    assert use_threads(pipeline) == 2
+    assert use_threads(pipeline.bundle) == 2
     monkeypatch.setenv("CAUSVID_THREADS", "many")
     with pytest.raises(causvid.UserError, match="CAUSVID_THREADS is 'many'"):
-        use_threads(pipeline)
+        use_threads(pipeline.bundle)
 
 
 @pytest.mark.parametrize(

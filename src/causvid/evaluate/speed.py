@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from causvid.errors import UserError
-from causvid.generate.pipeline import Pipeline, frames_in, latents_for, load, use_threads
+from causvid.generate.machine import use_threads
+from causvid.generate.pipeline import Pipeline, frames_in, latents_for, load
 from causvid.types import Frames
 
 PROMPT = "a red ball bounces on the grass under a blue sky"
@@ -38,7 +39,7 @@ def compare(
     if repeats < 1:
         raise UserError(f"repeats is {repeats}; it must be at least 1.")
     student = load(name, device=device)
-    use_threads(student)
+    use_threads(student.bundle)
     frames_in(seconds, student.spec.fps)
     if not student.spec.is_student:
         raise UserError(f"the model {student.spec.name!r} is no causal few-step student; bench compares one.")

@@ -10,7 +10,6 @@ What happens inside a stream is in `generate/session.py`.
 """
 
 import math
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from causvid.generate.inputs import (
     parts_of,
     sampler_of,
 )
+from causvid.generate.machine import multiplies_bfloat16, pick_device
 from causvid.generate.rollout import rollout
 from causvid.generate.session import StreamingSession
 from causvid.models.bundle import Bundle, load_bundle
@@ -41,7 +41,6 @@ from causvid.types import Frames
 
 MAX_SECONDS = 86_400
 """A day; whoever wants more streams without an end."""
-SMALL_MODEL_PARAMETERS = 20_000_000
 
 
 class Pipeline:
@@ -223,54 +222,6 @@ def load(
         UserError: no such model or device, or one that is incomplete or damaged.
     """
     return Pipeline(load_bundle(name, device=pick_device(device), dtype=dtype, base=base))
-
-
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether this device has instructions for products of bfloat16."""
-    if device.type != "cpu":
-        return device.type == "cuda"
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-
-
-def pick_device(device: torch.device | str) -> torch.device:
-    """The device of this name, "auto" being a GPU where there is one.
-
-    Raises:
-        UserError: an unknown name, or a device this machine lacks.
-    """
-    if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {str(device)!r} cannot be used here; try auto, cpu or cuda.") from error
-    return chosen
-
-
-def use_threads(pipeline: Pipeline) -> int:
-    """Set how many threads torch uses in this process to what suits the model, and return it.
-
-    CAUSVID_THREADS decides if it is set. Otherwise a small model on a CPU gets one: its
-    products are too short to share. Ten seconds of 4 million parameters at 64x64 take
-    0.9 s of one core; two threads need five times the processor time, and with other work on
-    the machine also longer.
-
-    Raises:
-        UserError: CAUSVID_THREADS is no number of threads.
-    """
-    text = os.environ.get("CAUSVID_THREADS")
-    if text is not None:
-        if not text.isdecimal() or not 1 <= int(text) <= 1024:
-            raise UserError(f"CAUSVID_THREADS is {text!r}; it must be a whole number from 1 to 1024.")
-        torch.set_num_threads(int(text))
-    else:
-        denoiser = parts_of(pipeline.bundle)[0]
-        small = sum(weights.numel() for weights in denoiser.parameters()) <= SMALL_MODEL_PARAMETERS
-        if small and not next(denoiser.parameters()).is_cuda:
-            torch.set_num_threads(1)
-    return torch.get_num_threads()
 
 
 def frames_in(seconds: float | int, fps: float | int) -> int:

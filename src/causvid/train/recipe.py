@@ -20,7 +20,7 @@ import torch
 
 from causvid.config import build, merge, parse_overrides, read_toml
 from causvid.errors import UserError
-from causvid.generate.pipeline import pick_device
+from causvid.generate.machine import pick_device
 from causvid.models.bundle import EMBEDDED, Bundle, load_bundle
 from causvid.models.vae_tiny import TinyVAE
 from causvid.train import parallel

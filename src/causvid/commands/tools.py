@@ -1,0 +1,95 @@
+"""Verbs about models and machines: what they are, how fast, whether whole."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from causvid.commands.words import AsJson, Base, Device, ModelName, complain, show
+
+
+def info(what: Annotated[Positional[str], arg(metavar="MODEL|FILE")], /, *, as_json: AsJson = False) -> None:
+    """Say what a model is, or how a clip was made.
+
+    Args:
+        what: a known model name, a model folder, or a clip that causvid wrote.
+    """
+    from causvid.description import describe
+
+    show(describe(what), as_json=as_json)
+
+
+def bench(
+    model: ModelName,
+    /,
+    *,
+    seconds: float = 10.0,
+    repeats: int = 3,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure a student against its 50-step guided teacher, in one run on this machine.
+
+    Args:
+        seconds: length of the clip.
+        repeats: how often each is measured; medians are reported.
+    """
+    from causvid.evaluate.speed import compare, lines
+
+    measured = compare(model, seconds=seconds, repeats=repeats, device=device)
+    print(json.dumps(measured, indent=2) if as_json else "\n".join(lines(measured)))
+
+
+def doctor(*, as_json: AsJson = False) -> None:
+    """Check this machine and this installation."""
+    from causvid.doctor import examine
+
+    show(examine(), as_json=as_json)
+
+
+def convert(
+    source: Annotated[
+        Positional[str], arg(metavar="SRC", help="a known name, a folder, a checkpoint, or a training run")
+    ],
+    target: Annotated[Positional[Path], arg(metavar="DST", help="the folder to write")],
+    /,
+    *,
+    layout: Literal["ours", "diffusers", "original"] = "ours",
+    dtype: Literal["keep", "float32", "bfloat16", "float16"] = "keep",
+    part: Literal["transformer", "vae", "text"] | None = None,
+    name: str | None = None,
+    base: Base = None,
+) -> None:
+    """Copy a model into a folder of its own, in the layout of this program or of another.
+
+    Args:
+        layout: ours, that of diffusers, or that of Wan's release.
+        dtype: how its matrices are stored; bfloat16 takes half the space of float32.
+        part: write this part alone.
+        name: what the copy calls itself; its old name by default.
+    """
+    import torch
+
+    from causvid.models.convert import convert as copy
+
+    stored = None if dtype == "keep" else getattr(torch, dtype)
+    print(copy(source, target, layout=layout, dtype=stored, part=part, name=name, base=base))
+
+
+def models(
+    action: Annotated[Positional[Literal["list", "pull", "verify"]], arg(metavar="list|pull|verify")],
+    name: Annotated[Positional[str | None], arg(metavar="NAME")] = None,
+    /,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """List the models known by name, fetch one, or check what was fetched.
+
+    Args:
+        action: pull is the only thing that uses the network.
+        name: of the model to fetch or check.
+    """
+    from causvid.weights.hub import act
+
+    show(act(action, name, say=complain), as_json=as_json)

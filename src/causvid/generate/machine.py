@@ -1,0 +1,59 @@
+"""What this machine has, and how a model makes the best of it: device, threads, kinds of products."""
+
+import os
+
+import torch
+
+from causvid.errors import UserError
+from causvid.generate.inputs import parts_of
+from causvid.models.bundle import Bundle
+
+SMALL_MODEL_PARAMETERS = 20_000_000
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether this device has instructions for products of bfloat16."""
+    if device.type != "cpu":
+        return device.type == "cuda"
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+def pick_device(device: torch.device | str) -> torch.device:
+    """The device of this name, "auto" being a GPU where there is one.
+
+    Raises:
+        UserError: an unknown name, or a device this machine lacks.
+    """
+    if str(device) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {str(device)!r} cannot be used here; try auto, cpu or cuda.") from error
+    return chosen
+
+
+def use_threads(bundle: Bundle) -> int:
+    """Set how many threads torch uses in this process to what suits the model, and return it.
+
+    CAUSVID_THREADS decides if it is set. Otherwise a small model on a CPU gets one: its
+    products are too short to share. Ten seconds of 4 million parameters at 64x64 take
+    0.9 s of one core; two threads need five times the processor time, and with other work on
+    the machine also longer.
+
+    Raises:
+        UserError: CAUSVID_THREADS is no number of threads.
+    """
+    text = os.environ.get("CAUSVID_THREADS")
+    if text is not None:
+        if not text.isdecimal() or not 1 <= int(text) <= 1024:
+            raise UserError(f"CAUSVID_THREADS is {text!r}; it must be a whole number from 1 to 1024.")
+        torch.set_num_threads(int(text))
+    else:
+        denoiser = parts_of(bundle)[0]
+        small = sum(weights.numel() for weights in denoiser.parameters()) <= SMALL_MODEL_PARAMETERS
+        if small and not next(denoiser.parameters()).is_cuda:
+            torch.set_num_threads(1)
+    return torch.get_num_threads()
