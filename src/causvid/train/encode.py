@@ -8,6 +8,7 @@ import torch
 
 from causvid.data import worlds
 from causvid.errors import UserError
+from causvid.generate.machine import autocast
 from causvid.models.vae_tiny import TinyVAE
 from causvid.train.parallel import Ranks
 from causvid.train.shards import share_shards
@@ -57,7 +58,7 @@ def encode(config: EncodeConfig, vae: TinyVAE, folder: Path, *, ranks: Ranks) ->
         for at in range(first, first + config.clips_per_shard, config.batch):
             scenes = [config.scene(s) for s in range(at, at + config.batch)]
             video, _ = worlds.render(scenes, config.frames, size=config.size, device=device)
-            with torch.autocast(device.type, torch.bfloat16):
+            with autocast(device, "bfloat16"):
                 latents.append(vae.encode(video).half().cpu())
         seeds = torch.arange(first, first + config.clips_per_shard)
         return {"latents": torch.cat(latents), "seeds": seeds}, config.clips_per_shard

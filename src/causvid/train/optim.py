@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from causvid.errors import UserError
+from causvid.generate.machine import multiplies_bfloat16
 from causvid.train.parallel import Ranks
 
 
@@ -58,7 +59,7 @@ class OptimizerConfig:
 def orthogonalise(matrices: Tensor, rounds: int = 5) -> Tensor:
     """The nearest semi-orthogonal matrices, roughly: five Newton-Schulz rounds on [n rows columns]."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrices.bfloat16()
+    x = matrices.bfloat16() if multiplies_bfloat16(matrices.device) else matrices.float()
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)

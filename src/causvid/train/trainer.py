@@ -21,6 +21,7 @@ import torch
 from causvid.data.files import finish_part, open_part
 from causvid.data.sheets import sheet
 from causvid.errors import UserError
+from causvid.generate.machine import autocast
 from causvid.progress import Progress
 from causvid.train import runs
 from causvid.train.optim import OptimizerConfig, RoleOptimizer
@@ -39,7 +40,8 @@ class LoopConfig:
     steps: int
     optimizers: dict[str, OptimizerConfig]
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of matrix products; weights, norms and losses stay in float32."""
+    """Of matrix products; weights, norms and losses stay in float32. On a CPU
+    that cannot multiply bfloat16, float32 is used."""
     checkpoint_every: int = 200
     preview_every: int = 200
     log_every: int = 10
@@ -73,10 +75,6 @@ def train(
     shares = ranks.shares(config.ranks)
     seconds_before, began = run.seconds_so_far(), time.monotonic()
     meter, faults = runs.Meter(), _Faults(skipped)
-    # A rollout mixes passes with and without grad: no cast weight may be carried from one to the other.
-    autocast = torch.autocast(
-        device.type, torch.bfloat16, enabled=config.precision == "bfloat16", cache_enabled=False
-    )
     bar = Progress(config.steps, label=label, unit="step", done=start)
     with _interruptible() as interrupted, bar if ranks.is_main else nullcontext():
         for step in range(start, config.steps):
@@ -85,7 +83,7 @@ def train(
             for role in stage.roles(step):
                 metrics = []
                 for batch, rng in batches:
-                    with autocast:
+                    with autocast(device, config.precision):
                         loss = stage.loss(role, batch, rng)
                     (loss.value / len(shares)).backward()
                     metrics.append(loss.metrics)
@@ -107,7 +105,7 @@ def train(
             if stop or done % config.checkpoint_every == 0 or done == config.steps:
                 run.save(done, _state(stage, optimizers, faults.skipped))
             if done % config.preview_every == 0 or done == config.steps:
-                _preview(stage, optimizers, run, done, autocast)
+                _preview(stage, optimizers, run, done, autocast(device, config.precision))
             if stop:
                 raise KeyboardInterrupt
     if ranks.is_main:
@@ -190,9 +188,9 @@ def _averaged(optimizers: dict[str, RoleOptimizer]) -> Iterator[None]:
 
 
 def _preview(
-    stage: Stage, optimizers: dict[str, RoleOptimizer], run: runs.Run, step: int, autocast: Any
+    stage: Stage, optimizers: dict[str, RoleOptimizer], run: runs.Run, step: int, precision: Any
 ) -> None:
-    with _averaged(optimizers), torch.no_grad(), autocast:
+    with _averaged(optimizers), torch.no_grad(), precision:
         preview = stage.preview(torch.Generator().manual_seed(0))
     target = run.previews / f"step_{step:06d}.png"
     part = open_part(target)

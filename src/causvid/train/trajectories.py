@@ -19,6 +19,7 @@ from causvid.data import worlds
 from causvid.errors import UserError
 from causvid.flow.schedule import FlowSchedule
 from causvid.flow.solvers import euler
+from causvid.generate.machine import autocast
 from causvid.models.bundle import Bundle
 from causvid.models.denoiser import Denoiser
 from causvid.models.spec import check_sigmas
@@ -104,7 +105,7 @@ def solve(
 
     def velocity(x: Latents, sigma: float) -> Latents:
         level = torch.full(x.shape[:2], sigma, device=x.device)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        with autocast(x.device, config.precision):
             return guided_velocity(denoiser, x, level, text, negative, config.guidance, **how)
 
     states = list(euler(velocity, noise, grid))
