@@ -15,8 +15,9 @@ from typing import Any
 from causvid import __version__
 from causvid.data.video import ClipWriter, viewing_scale
 from causvid.errors import UserError
+from causvid.generate.clip import frames_in
 from causvid.generate.inputs import Picture
-from causvid.generate.pipeline import Pipeline, frames_in
+from causvid.generate.pipeline import Pipeline
 from causvid.progress import Progress
 from causvid.types import Frames
 

@@ -8,7 +8,8 @@ from random_model import LAYOUT, random_student, random_teacher
 
 import causvid
 from causvid.errors import UserError
-from causvid.generate.pipeline import Pipeline, latents_for
+from causvid.generate.clip import latents_for
+from causvid.generate.pipeline import Pipeline
 from causvid.models.vae import Geometry
 
 

@@ -18,8 +18,9 @@ from typing import Any
 import torch
 
 from causvid.errors import UserError
+from causvid.generate.clip import frames_in, latents_for
 from causvid.generate.machine import use_threads
-from causvid.generate.pipeline import Pipeline, frames_in, latents_for, load
+from causvid.generate.pipeline import Pipeline, load
 from causvid.types import Frames
 
 PROMPT = "a red ball bounces on the grass under a blue sky"

@@ -8,14 +8,16 @@ predicting x0.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 
 from causvid.errors import UserError
 from causvid.flow.schedule import wide
 from causvid.types import Latents
 
 Velocity = Callable[[Latents, float], Latents]
+Solver = Callable[[Velocity, Latents, Sequence[float]], Iterator[Latents]]
 
 
 def euler(velocity: Velocity, x: Latents, sigmas: Sequence[float]) -> Iterator[Latents]:
@@ -56,6 +58,10 @@ def unipc(velocity: Velocity, x: Latents, sigmas: Sequence[float]) -> Iterator[L
         base, order = state, min(2, step + 1, steps - step)
         state = _unipc_step(base, known[-order:], following)
         yield state
+
+
+SOLVERS: Mapping[str, Solver] = MappingProxyType({"euler": euler, "unipc": unipc})
+"""By the word that is typed."""
 
 
 def _unipc_step(

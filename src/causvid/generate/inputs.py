@@ -36,11 +36,10 @@ def parts_of(bundle: Bundle) -> tuple[Denoiser, VideoVAE, TextEncoder]:
 
 
 def sampler_of(bundle: Bundle) -> tuple[tuple[float, ...], Renoise]:
-    """Noise levels and kind of noise in between: a student's own, or Euler's method over the schedule."""
+    """Noise levels, a student's own or those of the schedule, and how one leads to the next."""
     spec = bundle.spec
-    if spec.sigmas:
-        return spec.sigmas, "fresh"
-    return tuple(spec.schedule.grid(spec.steps)[:-1]), "predicted"
+    sigmas = spec.sigmas or tuple(spec.schedule.grid(spec.steps)[:-1])
+    return sigmas, "predicted" if spec.sampler_word == "euler" else spec.sampler_word
 
 
 def latent_shape(bundle: Bundle, size: tuple[int, int]) -> tuple[int, int, int]:

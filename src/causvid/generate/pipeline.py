@@ -10,37 +10,34 @@ What happens inside a stream is in `generate/session.py`.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
 from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
-from causvid.generate.inputs import (
-    Picture,
-    check_seed,
-    check_transition,
-    chunk_rng,
-    latent_shape,
-    parts_of,
-    sampler_of,
-)
+from causvid.generate.clip import frames_in, longest, whole_clip
+from causvid.generate.inputs import Picture, check_transition, parts_of
 from causvid.generate.machine import multiplies_bfloat16, pick_device
-from causvid.generate.rollout import rollout
+from causvid.generate.rollout import OnStep
+from causvid.generate.sampling import Sampling, resampled
 from causvid.generate.session import StreamingSession
 from causvid.models.bundle import Bundle, load_bundle
 from causvid.models.convert import write_model
 from causvid.models.spec import ModelSpec
 from causvid.models.text import TinyTextConfig, check_prompt
-from causvid.models.vae import Geometry
+from causvid.models.text_umt5 import UMT5Text
 from causvid.models.vae_tiny import TinyVAE, TinyVAEConfig
-from causvid.pixels import to_uint8
 from causvid.types import Frames
 
-MAX_SECONDS = 86_400
-"""A day; whoever wants more streams without an end."""
+SAMPLING = frozenset(field.name for field in fields(Sampling))
+"""The arguments of `Sampling`."""
 
 
 class Pipeline:
@@ -96,8 +93,9 @@ class Pipeline:
         return parts_of(self.bundle)[2].unknown_words(prompt)
 
     def session(self, prompt: str, **how: Any) -> StreamingSession:
-        """A stream to steer by hand; the arguments are those of `StreamingSession`."""
-        return StreamingSession(self.bundle, prompt, **how)
+        """A stream to steer by hand; the arguments are those of `StreamingSession` and of `Sampling`."""
+        sampled, how = self._sampled(how)
+        return StreamingSession(sampled.bundle, prompt, **how)
 
     def stream(
         self,
@@ -110,6 +108,7 @@ class Pipeline:
         transition: str = "soft",
         size: tuple[int, int] | None = None,
         layout: ChunkLayout | None = None,
+        **sampling: Any,
     ) -> Iterator[Frames]:
         """Chunks of frames, as soon as they exist.
 
@@ -123,6 +122,7 @@ class Pipeline:
             transition: what a new prompt does to the past, "soft" or "recache".
             size: height and width in pixels; the model's own by default.
             layout: chunks, window and sink, where they should differ from the model's own.
+            sampling: sampler, steps, sigmas, shift, guidance and negative of `Sampling`.
 
         Raises:
             UserError: an argument that does not fit the model.
@@ -130,7 +130,8 @@ class Pipeline:
         frames = math.inf if seconds is None else frames_in(seconds, self.spec.fps)
         changes = check_changes(prompts_at or {}, seconds)
         check_transition(transition)
-        session = self.session(prompt, seed=seed, image=image, size=size, layout=layout)
+        self.prepare([prompt, *(later for _, later in changes)])
+        session = self.session(prompt, seed=seed, image=image, size=size, layout=layout, **sampling)
         return self._chunks(session, frames, changes, transition)
 
     def _chunks(
@@ -146,60 +147,77 @@ class Pipeline:
 
     def generate(
         self,
-        prompt: str,
+        prompt: str | Sequence[str],
         *,
         seconds: float | int | None = None,
         seed: int = 0,
         size: tuple[int, int] | None = None,
-        **steering: Any,
-    ) -> Frames:
-        """A whole clip.
+        on_step: OnStep | None = None,
+        **how: Any,
+    ) -> Frames | UInt8[Tensor, "b t H W 3"]:
+        """A whole clip; of several prompts one of each, stacked, each as it would be alone.
+
+        Clips are made one after the other: it takes the memory of one.
 
         Args:
+            prompt: what the video shows, or a list of such.
             seconds: how long; by default as long as the clips the model was trained on, which is
                 also the most a bidirectional model makes.
             seed, size: as in `stream`.
-            steering: the other arguments of `stream`; they need a causal model.
+            on_step: told after every step of a bidirectional model how many are done, and of how many.
+            how: sampler, steps, sigmas, shift, guidance and negative of `Sampling`; and the other
+                arguments of `stream`, which need a causal model.
 
         Raises:
             UserError: an argument that does not fit the model.
         """
-        longest = parts_of(self.bundle)[1].geometry.frames_of(self.spec.clip_frames) / self.spec.fps
-        seconds = longest if seconds is None else seconds
-        if self.spec.layout is not None or steering.get("layout") is not None:
-            return torch.cat(list(self.stream(prompt, seconds=seconds, seed=seed, size=size, **steering)))
-        if steering:
+        if not isinstance(prompt, str):
+            one = partial(self.generate, seconds=seconds, seed=seed, size=size, on_step=on_step, **how)
+            return torch.stack([one(words) for words in self.prepare(prompt)])
+        if how.keys() & SAMPLING:
+            sampled, how = self._sampled(how)
+            return sampled.generate(prompt, seconds=seconds, seed=seed, size=size, on_step=on_step, **how)
+        if self.spec.layout is not None or how.get("layout") is not None:
+            seconds = longest(self.bundle) if seconds is None else seconds
+            return torch.cat(list(self.stream(prompt, seconds=seconds, seed=seed, size=size, **how)))
+        if how:
             raise UserError(
                 f"the model {self.spec.name!r} is bidirectional and makes clips in one piece: "
-                f"{', '.join(steering)} need a causal model."
+                f"{', '.join(how)} need a causal model."
             )
-        wanted = frames_in(seconds, self.spec.fps)
-        if seconds > longest:
-            raise UserError(
-                f"the model {self.spec.name!r} is bidirectional and makes clips of at most {longest:g} "
-                f"seconds, not {seconds:g}. A causal model goes on for as long as you like."
-            )
-        return self._whole_clip(prompt, frames=wanted, seed=seed, size=size or self.spec.size)
+        return whole_clip(self.bundle, prompt, seconds=seconds, seed=seed, size=size, on_step=on_step)
 
-    @torch.no_grad()
-    def _whole_clip(self, prompt: str, *, frames: int, seed: int, size: tuple[int, int]) -> Frames:
-        denoiser, vae, text = parts_of(self.bundle)
-        rng = chunk_rng(check_seed(seed), 0)
-        shape = (1, latents_for(frames, vae.geometry), *latent_shape(self.bundle, size))
-        sigmas, renoise = sampler_of(self.bundle)
-        device = denoiser.transformer.out.weight.device
-        latents = rollout(
-            denoiser,
-            torch.randn(shape, generator=rng).to(device),
-            text([check_prompt(prompt)]).to(device),
-            layout=None,
-            sigmas=sigmas,
-            rng=rng,
-            renoise=renoise,
-            negative=text([self.spec.negative]).to(device),
-            guidance=self.spec.guidance,
-        )
-        return to_uint8(vae.decode(latents))[0, :frames].cpu()
+    def prepare(self, prompts: Sequence[str]) -> list[str]:
+        """Encode prompts that will be needed, so that a large text encoder is loaded once for all of them.
+
+        Returns:
+            the prompts.
+
+        Raises:
+            UserError: there is none, or one is empty.
+        """
+        if not prompts:
+            raise UserError("the list of prompts is empty; give at least one.")
+        checked = [check_prompt(prompt) for prompt in prompts]
+        text = parts_of(self.bundle)[2]
+        if isinstance(text, UMT5Text):
+            text(checked)
+        return checked
+
+    def sampled(self, **changes: Any) -> "Pipeline":
+        """The same model sampled otherwise; the arguments are those of `Sampling`.
+
+        Raises:
+            UserError: they do not fit the model.
+        """
+        if changes.get("sigmas") is not None:
+            changes["sigmas"] = tuple(map(float, changes["sigmas"]))
+        return Pipeline(resampled(self.bundle, Sampling(**changes)))
+
+    def _sampled(self, how: Mapping[str, Any]) -> tuple["Pipeline", dict[str, Any]]:
+        """The model as `how` says it is to be sampled, and the rest of it."""
+        changes = {name: value for name, value in how.items() if name in SAMPLING}
+        return self.sampled(**changes), {name: how[name] for name in how if name not in changes}
 
 
 def load(
@@ -222,22 +240,6 @@ def load(
         UserError: no such model or device, or one that is incomplete or damaged.
     """
     return Pipeline(load_bundle(name, device=pick_device(device), dtype=dtype, base=base))
-
-
-def frames_in(seconds: float | int, fps: float | int) -> int:
-    """The number of frames of a clip of this length, at least one.
-
-    Raises:
-        UserError: not a length between 0 and a day.
-    """
-    if not 0 < seconds <= MAX_SECONDS:
-        raise UserError(f"seconds is {seconds:g}; it must be above 0 and at most {MAX_SECONDS} (a day).")
-    return max(1, round(seconds * fps))
-
-
-def latents_for(frames: int, geometry: Geometry) -> int:
-    """Latent frames that decode to at least this many pixel frames."""
-    return 1 + max(0, -(-(frames - geometry.first_frames) // geometry.temporal_stride))
 
 
 def check_changes(

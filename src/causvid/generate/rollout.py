@@ -7,12 +7,13 @@
 Command line, server, evaluation and the student's own training all come through
 here; training differs in which call runs under grad. Re-noising with *fresh* noise is
 the student's sampler; with the noise *predicted* from x it is Euler's method on the
-probability flow, and a whole clip without a layout is a single chunk without a past.
+probability flow, whose other solvers (`flow/solvers.py`) are further words in that place;
+and a whole clip without a layout is a single chunk without a past.
 
 Sources: CausVid, arXiv:2412.07772, algorithm 2; exit steps: Self-Forcing, arXiv:2506.08009.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,13 +21,21 @@ import torch
 from torch import Tensor
 
 from causvid.flow.chunks import ChunkLayout
-from causvid.flow.schedule import add_noise, noise_from_x0
+from causvid.flow.schedule import add_noise, noise_from_x0, velocity_from_x0
+from causvid.flow.solvers import SOLVERS
 from causvid.models.denoiser import Denoiser
 from causvid.nn.cache import KVCache
 from causvid.nn.text import TextTokens
 from causvid.types import Latents
 
-Renoise = Literal["fresh", "predicted"]
+Renoise = Literal["fresh", "predicted", "unipc"]
+"""How the next level is reached: with fresh noise, with the noise predicted, or by a solver of this name."""
+OnStep = Callable[[int, int], None]
+"""Told after every step of a chunk how many are done, and of how many."""
+
+
+def _silent(done: int, of: int) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,7 @@ def denoise_chunk(
     rng: torch.Generator | None = None,
     renoise: Renoise = "fresh",
     grad_at: int | None = None,
+    on_step: OnStep = _silent,
 ) -> Latents:
     """Clean latents from noise, through the levels `sigmas`.
 
@@ -72,10 +82,14 @@ def denoise_chunk(
         noise: the latents at the first level; for sigma 1 pure noise.
         sigmas: falling noise levels, without a final 0.
         rng: a CPU source of the fresh noise between levels, so that every device sees the same.
-        renoise: "fresh" for a few-step student, "predicted" for Euler's method.
+        renoise: "fresh" for a few-step student, "predicted" for Euler's method, "unipc" for UniPC.
         grad_at: leave at this step: run it under grad, those before it without, and return its x0.
-            None runs every step in the caller's grad mode.
+            None runs every step in the caller's grad mode. Not for "unipc".
+        on_step: told after every step.
     """
+    if renoise in SOLVERS:
+        assert grad_at is None, "a solver that remembers its steps has no exit in between"
+        return _solve_chunk(denoiser, noise, condition, sigmas, solver=renoise, on_step=on_step)
     x = noise
     last = len(sigmas) - 1 if grad_at is None else grad_at
     for step in range(last):
@@ -84,7 +98,32 @@ def denoise_chunk(
             level = torch.full(x.shape[:2], sigmas[step], device=x.device)
             between = fresh_noise(x, rng) if renoise == "fresh" else noise_from_x0(x, x0, level)
             x = add_noise(x0, between, torch.full_like(level, sigmas[step + 1]))
-    return condition.x0(denoiser, x, sigmas[last])
+        on_step(step + 1, len(sigmas))
+    x0 = condition.x0(denoiser, x, sigmas[last])
+    on_step(last + 1, len(sigmas))
+    return x0
+
+
+def _solve_chunk(
+    denoiser: Denoiser,
+    noise: Latents,
+    condition: Condition,
+    sigmas: Sequence[float],
+    *,
+    solver: str,
+    on_step: OnStep,
+) -> Latents:
+    """The same by a solver that remembers earlier steps, down to sigma 0."""
+
+    def velocity(x: Latents, sigma: float) -> Latents:
+        level = torch.full(x.shape[:2], sigma, device=x.device)
+        return velocity_from_x0(x, condition.x0(denoiser, x, sigma), level)
+
+    states = SOLVERS[solver](velocity, noise, [*sigmas, 0.0])
+    end = next(states)
+    for done, end in enumerate(states, 1):  # noqa: B007
+        on_step(done, len(sigmas))
+    return end
 
 
 def fresh_noise(like: Tensor, rng: torch.Generator | None) -> Tensor:
@@ -116,6 +155,7 @@ def rollout(
     guidance: float = 1.0,
     grad_at: int | None = None,
     grad_from: int = 0,
+    on_step: OnStep = _silent,
 ) -> Latents:
     """A clip, chunk by chunk through a cache; or all at once where there is no layout.
 
@@ -123,7 +163,7 @@ def rollout(
         noise: standard normal, for the whole clip.
         text: the prompt; its parts, if it has any, are numbered per latent frame of the clip.
         layout: how the clip is cut. None: bidirectional, one chunk of everything.
-        sigmas, rng, renoise, grad_at: as in `denoise_chunk`.
+        sigmas, rng, renoise, grad_at, on_step: as in `denoise_chunk`.
         negative, guidance: move away from this prompt; 1 is off.
         grad_from: latent frames that are only rolled out, every step of them, before `grad_at` applies.
 
@@ -132,7 +172,9 @@ def rollout(
     """
     if layout is None:
         whole = Condition(text, negative=negative, guidance=guidance)
-        return denoise_chunk(denoiser, noise, whole, sigmas, rng=rng, renoise=renoise, grad_at=grad_at)
+        return denoise_chunk(
+            denoiser, noise, whole, sigmas, rng=rng, renoise=renoise, grad_at=grad_at, on_step=on_step
+        )
     layers = denoiser.transformer.config.layers
     guided = negative is not None and guidance != 1
     condition = Condition(
@@ -149,7 +191,9 @@ def rollout(
         judged = span.start >= grad_from
         with torch.set_grad_enabled(torch.is_grad_enabled() and judged):
             leave = grad_at if judged else None
-            x0 = denoise_chunk(denoiser, part, mine, sigmas, rng=rng, renoise=renoise, grad_at=leave)
+            x0 = denoise_chunk(
+                denoiser, part, mine, sigmas, rng=rng, renoise=renoise, grad_at=leave, on_step=on_step
+            )
         commit_chunk(denoiser, x0, mine)
         finished.append(x0)
     return torch.cat(finished, dim=1)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from causvid.config import build, plain
 from causvid.errors import UserError
@@ -13,6 +13,9 @@ from causvid.models.text import TinyTextConfig
 from causvid.models.vae_tiny import TinyVAEConfig
 from causvid.models.vae_wan import WanVAEConfig
 from causvid.nn.transformer import TransformerConfig
+
+Sampler = Literal["fresh", "euler", "unipc"]
+"""How one noise level leads to the next: with new noise, as a student does, or by a solver."""
 
 
 def check_sigmas(sigmas: Sequence[float]) -> None:
@@ -60,6 +63,8 @@ class ModelSpec:
     """The student's noise levels, in sampling order; empty for a many-step model."""
     steps: int = 50
     """Solver steps of a many-step model."""
+    sampler: Sampler | None = None
+    """None is "fresh" for a student and "euler" for the others."""
     guidance: float = 1.0
     negative: str = ""
     provenance: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -71,6 +76,11 @@ class ModelSpec:
     @property
     def is_student(self) -> bool:
         return self.layout is not None and bool(self.sigmas)
+
+    @property
+    def sampler_word(self) -> Sampler:
+        """How one noise level leads to the next, said or not."""
+        return self.sampler or ("fresh" if self.sigmas else "euler")
 
     def with_provenance(self, part: str, facts: Mapping[str, Any]) -> "ModelSpec":
         return replace(self, provenance={**self.provenance, part: dict(facts)})

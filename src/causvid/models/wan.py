@@ -47,6 +47,7 @@ def _wan(name: str, *, shift: float, guidance: float) -> ModelSpec:
         clip_frames=21,
         schedule=FlowSchedule(shift=shift),
         steps=50,
+        sampler="unipc",
         guidance=guidance,
         negative=NEGATIVE,
     )
@@ -54,7 +55,7 @@ def _wan(name: str, *, shift: float, guidance: float) -> ModelSpec:
 
 def _student(name: str, *, shift: float, sigmas: tuple[float, ...]) -> ModelSpec:
     layout = ChunkLayout(frames_per_chunk=3, window_frames=21)
-    return replace(_wan(name, shift=shift, guidance=1.0), layout=layout, sigmas=sigmas)
+    return replace(_wan(name, shift=shift, guidance=1.0), layout=layout, sigmas=sigmas, sampler="fresh")
 
 
 PRESETS = {
