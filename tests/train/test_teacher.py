@@ -158,8 +158,10 @@ def test_only_the_teacher_learns(tmp_path):
 def test_a_model_of_other_sizes_cannot_be_started_from():
     bundle = random_teacher()
 
-    with pytest.raises(UserError, match="has other sizes than"):
-        fresh_denoiser(replace(bundle.spec.transformer, layers=3), bundle)
+    with pytest.raises(
+        UserError, match="has other sizes than what is trained here: layers 2, ffn 96, not layers 3, ffn 80"
+    ):
+        fresh_denoiser(replace(bundle.spec.transformer, layers=3, ffn=80), bundle)
     assert fresh_denoiser(bundle.spec.transformer, bundle) is not bundle.denoiser
 
 

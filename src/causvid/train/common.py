@@ -1,7 +1,7 @@
 """What the stages from the teacher on have in common: frozen parts, previews, scores."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -123,9 +123,15 @@ def fresh_denoiser(config: TransformerConfig, start: Bundle | None = None) -> De
     """
     denoiser = Denoiser(VideoTransformer(config))
     if start is not None:
-        if start.denoiser is None or start.spec.transformer != config:
+        if start.denoiser is None or start.spec.transformer is None:
+            raise UserError(f"the model {start.spec.name!r} has no transformer to start from.")
+        theirs, ours = asdict(start.spec.transformer), asdict(config)
+        if theirs != ours:
+            differing = [key for key in ours if theirs[key] != ours[key]]
+            has, asked = (", ".join(f"{k} {sizes[k]}" for k in differing) for sizes in (theirs, ours))
             raise UserError(
-                f"the model {start.spec.name!r} has other sizes than {config}; it cannot be started from."
+                f"the model {start.spec.name!r} has other sizes than what is trained here: {has}, "
+                f"not {asked}. Start from a model of these sizes, or train a recipe of its size."
             )
         denoiser.load_state_dict(start.denoiser.state_dict())
     return denoiser

@@ -77,9 +77,14 @@ def to_layout(weights: Weights, part: Part, *, source: Layout, target: Layout) -
     Raises:
         UserError: a name that does not belong to the source layout.
     """
-    if part == "vae":
-        blocks = layouts_vae.blocks_of(weights)
-        names = {n: layouts_vae.translate(n, source=source, target=target, blocks=blocks) for n in weights}
-    else:
-        names = {n: layouts.translate(n, source=source, target=target) for n in weights}
+    try:
+        if part == "vae":
+            blocks = layouts_vae.blocks_of(weights)
+            names = {
+                n: layouts_vae.translate(n, source=source, target=target, blocks=blocks) for n in weights
+            }
+        else:
+            names = {n: layouts.translate(n, source=source, target=target) for n in weights}
+    except UserError as error:
+        raise UserError(f"{weights.path}: {error}") from error
     return weights.renamed(names)
