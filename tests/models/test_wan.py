@@ -13,7 +13,7 @@ from causvid.errors import UserError
 from causvid.models.bundle import load_bundle
 from causvid.models.sizes import transformer_sizes, vae_sizes
 from causvid.models.vae_wan import WanVAE, WanVAEConfig
-from causvid.models.wan import PRESETS
+from causvid.models.wan import PRESETS, released
 from causvid.nn.text import TextTokens
 from causvid.nn.transformer import TransformerConfig, VideoTransformer
 
@@ -235,6 +235,7 @@ def test_the_sizes_of_the_released_transformers_are_read_off_their_shapes(size, 
 
     width, layers, heads, ffn = (1536, 30, 12, 8960) if size == "1.3B" else (5120, 40, 40, 13824)
     assert found == TransformerConfig(width=width, layers=layers, heads=heads, ffn=ffn)
+    assert released(f"wan2.1-t2v-{size.lower()}").transformer == found
     with torch.device("meta"):
         network = VideoTransformer(found)
     assert {key: tuple(value.shape) for key, value in network.state_dict().items()} == shapes

@@ -22,6 +22,8 @@ from causvid.models.sizes import transformer_sizes, vae_sizes
 from causvid.models.source import Source
 from causvid.models.spec import ModelSpec, UMT5Config, spec_of
 from causvid.models.text_files import find_text
+from causvid.models.vae_wan import WanVAEConfig
+from causvid.nn.transformer import TransformerConfig
 from causvid.weights.files import PICKLES, open_weights, weights_file
 from causvid.weights.names import VAE
 from causvid.weights.parts import Part, Recognised, recognise
@@ -68,6 +70,22 @@ PRESETS = {
     )
 }
 """What the known models say about themselves, except their sizes."""
+
+_SMALLER = TransformerConfig(width=1536, layers=30, heads=12, ffn=8960)
+_LARGER = TransformerConfig(width=5120, layers=40, heads=40, ffn=13824)
+
+
+def released(name: str) -> ModelSpec:
+    """A known model with all its parts and their sizes, without any file of it.
+
+    Raises:
+        UserError: no known model has this name.
+    """
+    if name not in PRESETS:
+        raise UserError(f"no known model is called {name!r}; known: {', '.join(PRESETS)}.")
+    sizes = _LARGER if name == "wan2.1-t2v-14b" else _SMALLER
+    return replace(PRESETS[name], transformer=sizes, vae=WanVAEConfig(), text=UMT5Config())
+
 
 STUDENT_OF_ENTRY = {"generator_ema": "self-forcing-wan-1.3b", "generator": "causvid-wan-1.3b"}
 """Whose sampler a checkpoint has: the releases differ in where they keep their weights."""
