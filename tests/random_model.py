@@ -41,7 +41,7 @@ def random_student(**changes) -> Bundle:
 
 def random_teacher(**changes) -> Bundle:
     """A bidirectional many-step model of the same sizes."""
-    return filled(replace(SPEC, layout=None, sigmas=(), guidance=2.0, **changes))
+    return filled(replace(SPEC, **{"layout": None, "sigmas": (), "guidance": 2.0, **changes}))
 
 
 def filled(spec: ModelSpec) -> Bundle:

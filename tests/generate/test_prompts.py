@@ -4,14 +4,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from random_model import LAYOUT, random_student
+from random_model import LAYOUT, random_student, random_teacher
 from session_tools import BARE_WINDOW, LAYOUTS, chunks, start
 
+from causvid.errors import UserError
+from causvid.generate.prompts import between
 from causvid.generate.rollout import Condition, commit_chunk
 from causvid.nn.cache import KVCache
+from causvid.nn.text import TextTokens
 
 
-@pytest.mark.parametrize("transition", ["soft", "recache"])
+@pytest.mark.parametrize("transition", ["soft", "blend", "recache", "cut"])
 def test_frames_before_a_prompt_switch_are_unchanged(transition):
     plain, switched = start(), start()
     before = chunks(plain, 3), chunks(switched, 3)
@@ -124,3 +127,106 @@ def test_where_in_time_a_past_begins_makes_no_difference(frame):
         seen.append(condition.x0(bundle.denoiser, -noise, 1.0))
 
     torch.testing.assert_close(*seen, atol=1e-4, rtol=1e-4)
+
+
+# A blend.
+
+
+def test_a_blend_over_one_chunk_is_a_soft_change():
+    soft, blend = start(), start()
+    chunks(soft, 2), chunks(blend, 2)
+
+    soft.set_prompt("it snows")
+    blend.set_prompt("it snows", transition="blend", over=1)
+
+    assert torch.equal(chunks(soft, 3), chunks(blend, 3))
+
+
+def test_a_blend_ends_exactly_at_the_new_prompt():
+    session = start()
+    session.next_chunk()
+    old, new = (session.text([words]).tokens for words in ("a red ball", "it snows"))
+
+    session.set_prompt("it snows", transition="blend", over=4)
+    read = []
+    for _ in range(6):
+        session.next_chunk()
+        read.append(session.snapshot().condition.text.tokens)
+
+    for tokens, share in zip(read, (0.25, 0.5, 0.75, 1, 1, 1), strict=True):
+        torch.testing.assert_close(tokens, (1 - share) * old + share * new)
+    assert torch.equal(read[3], new)
+    plain = start("it snows")
+    plain.restore(state := session.snapshot())
+    plain.set_prompt("it snows")
+    assert state.blend is None
+    assert torch.equal(plain.next_chunk(), session.next_chunk())
+
+
+def test_texts_of_different_lengths_are_mixed_as_if_the_shorter_had_rows_of_zeros():
+    short = TextTokens(torch.ones(1, 2, 3), torch.tensor([2]))
+    long = TextTokens(torch.full((1, 4, 3), 3.0), torch.tensor([4]))
+
+    mixed = between(short, long, 0.5)
+
+    assert mixed.tokens[0, :, 0].tolist() == [2, 2, 1.5, 1.5]
+    assert mixed.lengths.tolist() == [4]
+
+
+def test_another_change_ends_a_blend():
+    session, plain = start(), start()
+    chunks(session, 2), chunks(plain, 2)
+    session.set_prompt("it snows", transition="blend", over=4)
+    plain.set_prompt("it snows", transition="blend", over=4)
+    session.next_chunk(), plain.next_chunk()
+
+    session.set_prompt("the blue box", transition="soft")
+    session.next_chunk()
+
+    assert session.snapshot().blend is None
+    assert torch.equal(session.snapshot().condition.text.tokens, session.text(["the blue box"]).tokens)
+    assert plain.snapshot().blend is not None
+
+
+def test_a_blend_over_no_chunk_is_refused():
+    with pytest.raises(UserError, match="over is 0; it must be a whole number from 1"):
+        start().set_prompt("it snows", transition="blend", over=0)
+
+
+# A cut.
+
+
+@LAYOUTS
+def test_a_cut_shows_what_a_fresh_session_would_that_numbers_its_noise_alike(layout):
+    session = start(layout=layout)
+    chunks(session, 5)
+    session.set_prompt("it snows", transition="cut")
+
+    fresh = start("it snows", layout=layout)
+    state = fresh.snapshot()
+    state.chunks = 5
+    fresh.restore(state)
+
+    assert torch.equal(chunks(session, 5), chunks(fresh, 5))
+    assert (session.chunks, session.frames) == (10, 80)
+
+
+def test_a_cut_with_the_same_prompt_forgets_too():
+    plain, session = start(), start()
+    chunks(plain, 2), chunks(session, 2)
+
+    session.set_prompt("a red ball", transition="cut")
+
+    assert not torch.equal(plain.next_chunk(), session.next_chunk())
+
+
+def test_a_guided_model_forgets_under_both_prompts():
+    causal = random_teacher(layout=LAYOUT)
+    session = start(bundle=causal)
+    chunks(session, 2)
+    session.set_prompt("it snows", transition="cut")
+    session.next_chunk()
+
+    state = session.snapshot()
+    assert (state.condition.cache.frames, state.condition.negative_cache.frames) == (0, 0)
+    assert state.latent_frames == LAYOUT.frames_per_chunk

@@ -248,7 +248,7 @@ def test_a_bad_change_of_prompt_changes_nothing():
     plain, session = start(), start()
     chunks(plain, 2), chunks(session, 2)
 
-    with pytest.raises(UserError, match="transition is 'fade'; accepted: soft, recache"):
+    with pytest.raises(UserError, match="transition is 'fade'; accepted: soft, blend, recache, cut"):
         session.set_prompt("it snows", transition="fade")
     with pytest.raises(UserError, match="prompt is empty"):
         session.set_prompt("")

@@ -14,8 +14,9 @@ from causvid.models.denoiser import Denoiser
 from causvid.models.text import TextEncoder
 from causvid.models.vae import VideoVAE
 
-Transition = Literal["soft", "recache"]
-"""What a new prompt does to the past: nothing, or it is read again under the new prompt."""
+Transition = Literal["soft", "blend", "recache", "cut"]
+"""What a new prompt does: it is read from now on; comes in over several chunks; has the past read
+again under it as well; or begins anew, with nothing remembered."""
 Picture: TypeAlias = UInt8[Tensor, "H W 3"] | UInt8[np.ndarray, "H W 3"]
 """0 to 255, of the video's size."""
 
@@ -91,6 +92,17 @@ def check_transition(transition: str) -> Transition:
         if transition == known:
             return known
     raise UserError(f"transition is {transition!r}; accepted: {', '.join(get_args(Transition))}.")
+
+
+def check_count(count: Any, name: str, *, least: int, most: int) -> int:
+    """The whole number itself.
+
+    Raises:
+        UserError: it is another kind of thing, or out of bounds.
+    """
+    if not isinstance(count, int) or not least <= count <= most:
+        raise UserError(f"{name} is {count!r}; it must be a whole number from {least} to {most}.")
+    return count
 
 
 def check_seed(seed: int) -> int:

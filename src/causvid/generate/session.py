@@ -1,8 +1,9 @@
 """A video that goes on for as long as somebody asks for the next chunk.
 
-    session = StreamingSession(bundle, "a red ball on the grass", seed=7)
+    session = StreamingSession(bundle, "a red ball on the grass", seed=7, history=16)
     frames = session.next_chunk()              # uint8 [t H W 3]
     session.set_prompt("it snows")             # from the next chunk on
+    other = session.branch(3)                  # how else it could have gone on
 
 The frames of a chunk leave before the chunk is made part of the past: that pass runs
 at the start of the next call, so the first frames come early. The noise of a chunk
@@ -13,7 +14,7 @@ on every device, in a branch, or after a snapshot. Everything that changes is on
 Knows latents, text and frames; nothing of files.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from jaxtyping import UInt8
@@ -23,7 +24,7 @@ from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
 from causvid.generate.inputs import (
     Picture,
-    Transition,
+    check_count,
     check_image,
     check_seed,
     check_transition,
@@ -32,53 +33,18 @@ from causvid.generate.inputs import (
     parts_of,
     sampler_of,
 )
-from causvid.generate.rollout import Condition, commit_chunk, denoise_chunk
+from causvid.generate.past import begin_with, commit_waiting, empty_past, read_again
+from causvid.generate.prompts import Blend, Change
+from causvid.generate.rollout import Condition, denoise_chunk
+from causvid.generate.state import Kept, SessionState
+from causvid.generate.stopwatch import Stopwatch
 from causvid.models.bundle import Bundle
 from causvid.models.text import check_prompt
-from causvid.models.vae import DecoderStream
-from causvid.nn.cache import KVCache
 from causvid.nn.text import TextTokens
 from causvid.pixels import from_uint8, to_uint8
 from causvid.types import Frames, Latents
 
-
-@dataclass(frozen=True)
-class Kept:
-    """A finished chunk: its latents, and the number of its first latent frame."""
-
-    start: int
-    latents: Latents
-
-    @property
-    def stop(self) -> int:
-        return self.start + self.latents.shape[1]
-
-
-@dataclass
-class SessionState:
-    """Everything about a session that changes. `copy` shares nothing that does."""
-
-    prompt: str
-    condition: Condition
-    decoder: DecoderStream
-    chunks: int = 0
-    """Chunks delivered."""
-    frames: int = 0
-    """Pixel frames delivered."""
-    latent_frames: int = 0
-    """Latent frames delivered; the last chunk of them may wait for its commit."""
-    waiting: Kept | None = None
-    """The chunk delivered last, until it is part of the past."""
-    window: tuple[Kept, ...] = ()
-    """The finished chunks that the next one can see."""
-    change: tuple[str, Transition] | None = None
-    """A prompt that takes effect with the next chunk."""
-
-    def copy(self) -> "SessionState":
-        old = self.condition
-        past, negative_past = (None if c is None else c.snapshot() for c in (old.cache, old.negative_cache))
-        condition = replace(old, cache=past, negative_cache=negative_past)
-        return replace(self, condition=condition, decoder=self.decoder.copy())
+MOST_HISTORY = 100_000
 
 
 class StreamingSession:
@@ -92,6 +58,7 @@ class StreamingSession:
         image: a picture [H W 3] of that size, 0 to 255, to start from.
         layout: chunks, window and sink, where they should differ from the model's own.
         negative, guidance: a prompt to move away from, and how far; the model's own by default.
+        history: how many of the last chunks one can go back to; each costs the memory of a window.
 
     Raises:
         UserError: the model cannot stream, or an argument does not fit it.
@@ -108,16 +75,18 @@ class StreamingSession:
         layout: ChunkLayout | None = None,
         negative: str | None = None,
         guidance: float | None = None,
+        history: int = 0,
     ) -> None:
         self._set_up(bundle, size=size, seed=seed, layout=layout)
+        self.history = check_count(history, "history", least=0, most=MOST_HISTORY)
         self.guidance = bundle.spec.guidance if guidance is None else float(guidance)
         guided = self.guidance != 1
         condition = Condition(
             self._encode(check_prompt(prompt)),
-            self._empty_cache(),
+            empty_past(self.layout, self.denoiser),
             self._encode(bundle.spec.negative if negative is None else negative) if guided else None,
             self.guidance,
-            self._empty_cache() if guided else None,
+            empty_past(self.layout, self.denoiser) if guided else None,
         )
         self._state = SessionState(check_prompt(prompt), condition, self.vae.decoder())
         self._image = None if image is None else self._still(check_image(image, self.size))
@@ -140,14 +109,21 @@ class StreamingSession:
         self._latent_shape = latent_shape(bundle, self.size)
         self.seed = check_seed(seed)
         self.device = self.denoiser.transformer.out.weight.device
+        self._clock = Stopwatch(self.device)
+        self.timing = self._clock.seconds
 
     # What a caller may want to know.
+
+    @property
+    def fps(self) -> float:
+        """Pixel frames of a second."""
+        return self.spec.fps
 
     @property
     def prompt(self) -> str:
         """The prompt of the next chunk."""
         change = self._state.change
-        return self._state.prompt if change is None else change[0]
+        return self._state.prompt if change is None else change.prompt
 
     @property
     def frames(self) -> int:
@@ -156,16 +132,19 @@ class StreamingSession:
 
     @property
     def chunks(self) -> int:
-        """Chunks delivered so far."""
+        """Chunks delivered so far: the number of the next one."""
         return self._state.chunks
 
     @property
     def next_frames(self) -> int:
         """Pixel frames that the next chunk will have."""
-        state = self._state
-        return self.vae.geometry.frames_of(
-            self.layout.next_chunk(state.latent_frames), start=state.latent_frames
-        )
+        start = self._next_start
+        return self.vae.geometry.frames_of(self.layout.next_chunk(start), start=start)
+
+    @property
+    def kept(self) -> range:
+        """The numbers of the chunks one can `rewind` to or `branch` from."""
+        return self._state.kept
 
     def unknown_words(self, prompt: str) -> list[str]:
         """The words of a prompt that mean nothing to this model."""
@@ -175,33 +154,63 @@ class StreamingSession:
 
     @torch.no_grad()
     def next_chunk(self) -> Frames:
-        """The next pixel frames, as soon as they exist."""
-        self._finish_waiting()
-        self._apply_change()
-        state = self._state
-        latents = self._make_chunk()
-        frames = to_uint8(state.decoder.push(latents))[0].cpu()
+        """The next pixel frames, as soon as they exist.
+
+        Afterwards `timing` says the seconds they took: "text" (with what was encoded since the
+        chunk before), "denoise", "commit" (of the chunk before) and "decode".
+        """
+        state, clock = self._state, self._clock
+        state.remember(most=self.history)
+        with clock("commit"):
+            self._settle_past()
+        with clock("denoise"):
+            latents = self._make_chunk()
+        with clock("decode"):
+            frames = to_uint8(state.decoder.push(latents))[0].cpu()
         state.waiting = Kept(state.latent_frames, latents)
         state.latent_frames += latents.shape[1]
         state.chunks += 1
         state.frames += frames.shape[0]
+        self.timing, self._clock = clock.seconds, Stopwatch(self.device)
         return frames
 
-    def set_prompt(self, prompt: str, *, transition: str = "soft") -> int:
+    def set_prompt(self, prompt: str, *, transition: str = "soft", over: int = 4) -> int:
         """Go on with another prompt from the next chunk.
 
         Args:
-            transition: "soft" lets the past be remembered as it was; "recache" reads the
-                visible past again under the new prompt, so that it lets go of the old one.
+            transition: "soft" lets the past be remembered as it was; "blend" does so too, and mixes
+                the old text with the new one; "recache" reads the visible past again under the new
+                prompt, so that it lets go of the old one; "cut" forgets the past: another shot begins.
+            over: chunks that a blend takes; the last of them is made from the new text alone.
 
         Returns:
             The number of the first pixel frame made from it.
 
         Raises:
-            UserError: an empty prompt or an unknown transition.
+            UserError: an empty prompt, an unknown transition, or a blend over less than one chunk.
         """
-        self._state.change = (check_prompt(prompt), check_transition(transition))
+        change = check_prompt(prompt), check_transition(transition)
+        over = check_count(over, "over", least=1, most=10_000)
+        self._state.change = Change(change[0], self._encode(change[0]), change[1], over)
         return self._state.frames
+
+    def rewind(self, chunk: int) -> None:
+        """Go back to where this chunk was about to be made, from the prompt it was made from.
+
+        Going on then shows the same again, bit for bit. The chunks from there on are no longer kept.
+
+        Raises:
+            UserError: the chunk is not kept.
+        """
+        self._state = self._state.back_at(chunk)
+
+    def branch(self, chunk: int) -> "StreamingSession":
+        """A second session that stands where `rewind` would go; this one stays where it is.
+
+        Raises:
+            UserError: the chunk is not kept.
+        """
+        return self._at(self._state.back_at(chunk))
 
     def snapshot(self) -> SessionState:
         """A copy of where the session stands, to return to with `restore`."""
@@ -213,72 +222,64 @@ class StreamingSession:
 
     def fork(self) -> "StreamingSession":
         """A second session that goes on from here by itself."""
+        return self._at(self._state.copy())
+
+    def _at(self, state: SessionState) -> "StreamingSession":
         other = object.__new__(StreamingSession)
         other.__dict__.update(self.__dict__)
-        other._state = self._state.copy()
+        other._state, other._clock = state, Stopwatch(self.device)
         return other
 
     # How a chunk comes about.
 
+    @property
+    def _next_start(self) -> int:
+        """The number of the next chunk's first latent frame."""
+        change = self._state.change
+        return 0 if change is not None and change.transition == "cut" else self._state.latent_frames
+
+    def _settle_past(self) -> None:
+        """What the next chunk sees: the chunk before it, and what a change of prompt does to it."""
+        state, change = self._state, self._state.change
+        transition = None if change is None else change.transition
+        if transition not in ("recache", "cut"):
+            commit_waiting(state, self.denoiser)
+        self._settle_text()
+        if transition == "recache":
+            read_again(state, self.denoiser)
+        elif transition == "cut":
+            begin_with(state, self.denoiser, ())
+            state.decoder = self.vae.decoder()
+        state.change = None
+
+    def _settle_text(self) -> None:
+        """What the next chunk reads."""
+        state, change, text = self._state, self._state.change, self._state.condition.text
+        if change is not None:
+            state.prompt = change.prompt
+            blended = change.transition == "blend"
+            text, state.blend = (
+                (text, Blend(text, change.text, change.over)) if blended else (change.text, None)
+            )
+        if state.blend is not None:
+            text, state.blend = state.blend.step()
+        state.condition = replace(state.condition, text=text)
+
     def _make_chunk(self) -> Latents:
         state = self._state
-        count = self.layout.next_chunk(state.latent_frames)
         if state.chunks == 0 and self._image is not None:
             return self._image
+        count = self.layout.next_chunk(state.latent_frames)
         rng = chunk_rng(self.seed, state.chunks)
         noise = torch.randn((1, count, *self._latent_shape), generator=rng).to(self.device)
         return denoise_chunk(
             self.denoiser, noise, state.condition, self.sigmas, rng=rng, renoise=self.renoise
         )
 
-    def _finish_waiting(self) -> None:
-        """Make the chunk delivered last part of the past, under the prompt it was made from."""
-        state = self._state
-        if state.waiting is None:
-            return
-        commit_chunk(self.denoiser, state.waiting.latents, state.condition)
-        state.window = self._visible((*state.window, state.waiting))
-        state.waiting = None
-
-    def _visible(self, chunks: tuple[Kept, ...]) -> tuple[Kept, ...]:
-        """Those with a frame that is not forgotten yet."""
-        layout, end = self.layout, chunks[-1].stop
-        if layout.window_frames is None:
-            return chunks
-        oldest = end - (layout.window_frames - layout.sink_frames)
-        return tuple(c for c in chunks if c.stop > oldest or c.start < layout.sink_frames)
-
-    def _apply_change(self) -> None:
-        state = self._state
-        if state.change is None:
-            return
-        (state.prompt, transition), state.change = state.change, None
-        state.condition = replace(state.condition, text=self._encode(state.prompt))
-        if transition == "recache":
-            self._recache()
-
-    def _recache(self) -> None:
-        """Read the visible past again, chunk by chunk and causally, under the present text.
-
-        Every chunk keeps its absolute frame number. Before the first frame has been
-        forgotten, the same text gives the same cache; later, what deeper layers
-        remembered of forgotten frames is gone.
-        """
-        state = self._state
-        fresh = None if state.condition.negative_cache is None else self._empty_cache()
-        state.condition = replace(state.condition, cache=self._empty_cache(), negative_cache=fresh)
-        for chunk in state.window:
-            for cache in (state.condition.cache, state.condition.negative_cache):
-                if cache is not None:
-                    cache.skip_to(chunk.start)
-            commit_chunk(self.denoiser, chunk.latents, state.condition)
-
-    def _empty_cache(self) -> KVCache:
-        return KVCache(self.layout, layers=self.denoiser.transformer.config.layers)
-
     @torch.no_grad()
     def _encode(self, prompt: str) -> TextTokens:
-        return self.text([prompt]).to(device=self.device)
+        with self._clock("text"):
+            return self.text([prompt]).to(device=self.device)
 
     @torch.no_grad()
     def _still(self, image: UInt8[Tensor, "H W 3"]) -> Latents:

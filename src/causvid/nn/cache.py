@@ -81,9 +81,13 @@ class KVCache:
 
     def snapshot(self) -> "KVCache":
         """A copy that shares nothing that changes."""
-        copy = KVCache(self.layout, layers=len(self._rings))
+        copy = self.empty()
         copy.restore(self)
         return copy
+
+    def empty(self) -> "KVCache":
+        """A new cache for the same model and layout."""
+        return KVCache(self.layout, layers=len(self._rings))
 
     def restore(self, other: "KVCache") -> None:
         """Become a copy of another cache of the same model."""
