@@ -10,6 +10,8 @@ from causvid.generate.inputs import parts_of
 from causvid.models.bundle import Bundle
 
 SMALL_MODEL_PARAMETERS = 20_000_000
+FOR_WEIGHTS = 0.6
+"""Of the memory that is free, what weights may take; the rest is for what they compute."""
 
 
 @cache
@@ -46,6 +48,41 @@ def pick_device(device: torch.device | str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device {str(device)!r} cannot be used here; try auto, cpu or cuda.") from error
     return chosen
+
+
+def pick_dtype(precision: torch.dtype | str, device: torch.device, *, parameters: int) -> torch.dtype:
+    """The type of a network's matrix products.
+
+    "auto" is bfloat16 on a GPU, and on a CPU float32, except where float32 would not fit into memory.
+
+    Args:
+        precision: "auto", the name of a type, or the type.
+        device: where the network runs.
+        parameters: how many numbers it has.
+
+    Raises:
+        UserError: no such type.
+    """
+    if isinstance(precision, torch.dtype):
+        return precision
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise UserError(f"dtype is {precision!r}; accepted: auto, float32, bfloat16.")
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16
+    fits = parameters * torch.float32.itemsize <= FOR_WEIGHTS * free_memory()
+    return torch.float32 if fits else torch.bfloat16
+
+
+def free_memory() -> int:
+    """Bytes of main memory that can be had, what the system only keeps for convenience included."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            found = next(line for line in lines if line.startswith("MemAvailable:"))
+        return int(found.split()[1]) * 1024
+    except (OSError, StopIteration, ValueError):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def use_threads(bundle: Bundle) -> int:

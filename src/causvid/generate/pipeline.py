@@ -24,11 +24,11 @@ from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
 from causvid.generate.clip import frames_in, longest, whole_clip
 from causvid.generate.inputs import Picture, check_transition, parts_of
-from causvid.generate.machine import multiplies_bfloat16, pick_device
+from causvid.generate.machine import multiplies_bfloat16, pick_device, pick_dtype
 from causvid.generate.rollout import OnStep
 from causvid.generate.sampling import Sampling, resampled
 from causvid.generate.session import StreamingSession
-from causvid.models.bundle import Bundle, load_bundle
+from causvid.models.bundle import Bundle, fill_bundle, open_model
 from causvid.models.convert import write_model
 from causvid.models.spec import ModelSpec
 from causvid.models.text import TinyTextConfig, check_prompt
@@ -224,8 +224,10 @@ def load(
     name: str | Path,
     *,
     device: torch.device | str = "auto",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | str = "auto",
     base: str | Path | None = None,
+    vae: str | Path = "full",
+    offload: str = "none",
 ) -> Pipeline:
     """The model called `name`.
 
@@ -233,13 +235,20 @@ def load(
         name: a known name ("tiny", "wan2.1-t2v-1.3b"), a model folder, a training run, a folder of
             diffusers or of Wan's release, a student's checkpoint, or the id of a model fetched from the hub.
         device: "auto" takes a GPU where there is one.
-        dtype: of the network's matrix products; everything else stays in float32.
+        dtype: of the network's matrix products, everything else stays in float32. "auto" is bfloat16 on
+            a GPU, and float32 on a CPU as long as that fits into memory.
         base: for a checkpoint, which holds a transformer alone: the model with the other parts.
+        vae: "tiny", or the path of its weights, decodes Wan's latents with a small decoder: pictures at
+            once, a little less sharp.
+        offload: "text" frees a large text encoder as soon as prompts are encoded.
 
     Raises:
         UserError: no such model or device, or one that is incomplete or damaged.
     """
-    return Pipeline(load_bundle(name, device=pick_device(device), dtype=dtype, base=base))
+    place, source = pick_device(device), open_model(name, base=base)
+    stored = source.weights["transformer"].stored.values() if "transformer" in source.weights else ()
+    chosen = pick_dtype(dtype, place, parameters=sum(tensor.numbers for tensor in stored))
+    return Pipeline(fill_bundle(source, device=place, dtype=chosen, vae=vae, offload=offload))
 
 
 def check_changes(

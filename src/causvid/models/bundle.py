@@ -22,6 +22,7 @@ from causvid.config import read_toml, to_toml
 from causvid.errors import UserError
 from causvid.models import wan
 from causvid.models.denoiser import Denoiser
+from causvid.models.preview import PreviewVAE, with_preview
 from causvid.models.prompt_cache import PromptCache, prompt_folder
 from causvid.models.source import Source, sha256
 from causvid.models.spec import ModelSpec, UMT5Config, spec_of
@@ -40,6 +41,8 @@ EMBEDDED = {"tiny": "assets/tiny"}
 LARGE = 4096
 """Tensors from this many numbers on may be stored in less precision."""
 OURS = "model.toml"
+OFFLOADS = ("none", "text")
+"""What leaves memory when it is not needed: nothing, or a large text encoder."""
 
 
 @dataclass
@@ -54,12 +57,15 @@ class Bundle:
     def parts(self) -> dict[str, nn.Module]:
         """The modules present, by the name of their file."""
         transformer = self.denoiser.transformer if self.denoiser is not None else None
-        named = {"vae": self.vae, "text": self.text, "transformer": transformer}
+        vae = self.vae.full if isinstance(self.vae, PreviewVAE) else self.vae
+        named = {"vae": vae, "text": self.text, "transformer": transformer}
         return {name: module for name, module in named.items() if isinstance(module, nn.Module)}
 
     def to(self, device: torch.device | str) -> "Bundle":
         for module in self.parts().values():
             module.to(device)
+        if isinstance(self.vae, PreviewVAE):
+            self.vae.small.to(device)
         if isinstance(self.text, UMT5Text):
             self.text.to(device)
         return self
@@ -107,6 +113,8 @@ def load_bundle(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     base: str | Path | None = None,
+    vae: str | Path = "full",
+    offload: str = "none",
 ) -> Bundle:
     """The model called `name`, in evaluation mode. What `open_model` takes, this takes.
 
@@ -115,21 +123,48 @@ def load_bundle(
         device: where its weights go.
         dtype: of the transformer's matrix products; everything else is float32.
         base: for a checkpoint that holds a transformer alone: the model with the other parts.
+        vae, offload: as in `fill_bundle`.
 
     Raises:
         UserError: no such model, or one that is incomplete, damaged or of another kind.
     """
-    source = open_model(name, base=base)
+    return fill_bundle(open_model(name, base=base), device=device, dtype=dtype, vae=vae, offload=offload)
+
+
+def fill_bundle(
+    source: Source,
+    *,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    vae: str | Path = "full",
+    offload: str = "none",
+) -> Bundle:
+    """An opened model, read, in evaluation mode.
+
+    Args:
+        source: the model.
+        device: where its weights go.
+        dtype: of the transformer's matrix products; everything else is float32.
+        vae: "full" decodes with its own autoencoder; "tiny", or the file of it, with a small decoder.
+        offload: what leaves memory when it is not needed.
+
+    Raises:
+        UserError: a part is damaged, the small decoder is missing, or nothing can be offloaded by that name.
+    """
+    if offload not in OFFLOADS:
+        raise UserError(f"offload is {offload!r}; accepted: {', '.join(OFFLOADS)}.")
     for note in source.notes:
         print(f"causvid: {note}", file=sys.stderr, flush=True)
     made: dict[str, Any] = {part: source.filled(part, device=device, dtype=dtype) for part in source.weights}
     if source.text is not None:
-        made["text"] = _umt5(source, device)
+        made["text"] = _umt5(source, device, offload)
+    if str(vae) != "full":
+        made["vae"] = with_preview(made.get("vae"), vae, beside=source.where, dtype=dtype)
     transformer = made.pop("transformer", None)
     return Bundle(spec=source.spec, **made, denoiser=None if transformer is None else Denoiser(transformer))
 
 
-def _umt5(source: Source, device: torch.device | str) -> UMT5Text:
+def _umt5(source: Source, device: torch.device | str, offload: str) -> UMT5Text:
     files, config = source.text, source.spec.text
     assert files is not None and isinstance(config, UMT5Config)
     cache = PromptCache(prompt_folder())
@@ -140,6 +175,7 @@ def _umt5(source: Source, device: torch.device | str) -> UMT5Text:
         rows=config.rows,
         device=device,
         cache=cache,
+        after="free" if offload == "text" else "keep",
     )
 
 
@@ -177,7 +213,7 @@ def find(name: str | Path) -> Path:
     folder = _ours(name)
     if folder is not None:
         return folder
-    known = ", ".join((*EMBEDDED, *KNOWN))
+    known = ", ".join((*EMBEDDED, *wan.PRESETS))
     raise UserError(
         f"no model {str(name)!r}: it is neither a known name ({known}) nor a folder with a model.toml, "
         "of diffusers or of Wan's release, nor a checkpoint, nor the id of a model fetched from the hub."
@@ -229,6 +265,8 @@ def _open_known(name: str) -> Source:
         UserError: it was not fetched, or not all of it.
     """
     known = KNOWN[name]
+    if name not in wan.PRESETS:
+        raise UserError(f"{name} is a decoder and no model; use it with --vae tiny and a model of Wan 2.1.")
     folder = find_cached(known.hub, revision=known.revision)
     missing = missing_files(name)
     if folder is None or missing:

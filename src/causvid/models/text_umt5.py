@@ -17,7 +17,7 @@ import html
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import torch
 from jaxtyping import Float
@@ -61,6 +61,7 @@ class UMT5Text:
         device: torch.device | str = "cpu",
         rows: int = ROWS,
         cache: PromptCache | None,
+        after: Literal["keep", "free"] = "keep",
     ) -> None:
         """Remember where everything is; nothing is opened.
 
@@ -73,10 +74,11 @@ class UMT5Text:
             device: where it computes.
             rows: of every prompt, padding included.
             cache: where encoded prompts are kept; None keeps none.
+            after: whether the encoder stays in memory after a call that loaded it.
         """
         self.weights, self.tokenizer = weights, tokenizer
         self.dtype, self.device, self.rows = dtype, torch.device(device), rows
-        self.cache = cache
+        self.cache, self.after = cache, after
         self._files = identity
         self._encoder: Any = None
         self._tokenizer: Any = None
@@ -93,6 +95,8 @@ class UMT5Text:
         """
         cleaned = [clean(prompt) for prompt in prompts]
         known = {prompt: self._rows(prompt) for prompt in dict.fromkeys(cleaned)}
+        if self.after == "free" and self.loaded:
+            self.free()
         found = [known[prompt] for prompt in cleaned]
         lengths = torch.tensor([len(rows) for rows in found], dtype=torch.long)
         return TextTokens(torch.stack([padded(rows, to=self.rows) for rows in found]), lengths)

@@ -53,8 +53,12 @@ KNOWN = {
         licence="CC BY-NC-SA 4.0",
         base="wan2.1-t2v-1.3b",
     ),
+    "taew2.1": Known(
+        hub="lightx2v/Autoencoders", files=("taew2_1.safetensors",), gigabytes=0.023, licence="MIT"
+    ),
 }
-"""By the name that is typed. Licences as their model cards on the hub state them."""
+"""By the name that is typed. Licences as their model cards on the hub state them; taew2.1, a decoder and no
+model of its own, is TAEHV's (https://github.com/madebyollin/taehv), copied to the hub by others."""
 
 
 def hub_cache() -> Path:
