@@ -25,8 +25,8 @@ def test_a_shift_is_found_to_a_fraction_of_a_pixel(across, down):
     there, back = flow_both_ways(shifted(0.0, 0.0), shifted(-across, -down), radius=4)
 
     inner = there[0, :, 6:-6, 6:-6]
-    assert (inner - torch.tensor([across, down])[:, None, None]).abs().mean() < 0.12
-    assert (back[0, :, 6:-6, 6:-6] + torch.tensor([across, down])[:, None, None]).abs().mean() < 0.12
+    assert (inner - torch.tensor([across, down])[:, None, None]).abs().mean() < 0.2
+    assert (back[0, :, 6:-6, 6:-6] + torch.tensor([across, down])[:, None, None]).abs().mean() < 0.2
 
 
 def test_equal_pictures_do_not_move_at_all():
