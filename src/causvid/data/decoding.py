@@ -9,7 +9,8 @@ Arrays are uint8 [H W 3]. Knows open files, nothing of paths or models.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from io import BufferedIOBase
+from typing import Any
 
 import av
 import numpy as np
@@ -50,7 +51,7 @@ class ClipLimits:
     """Read from the file, and again returned; None for as many as the seconds allow."""
 
 
-def open_clip(file: BinaryIO, *, demuxers: str, pixels: int) -> Any:
+def open_clip(file: BufferedIOBase, *, demuxers: str, pixels: int) -> Any:
     """A container to be closed by the caller, usually with `with`.
 
     Args:
@@ -183,7 +184,7 @@ def fitted(picture: Picture, size: tuple[int, int] | None) -> Picture:
     return np.array(ImageOps.fit(image, (size[1], size[0]), method=Image.Resampling.LANCZOS))
 
 
-def still_size(file: BinaryIO, name: str, *, pixels: int) -> tuple[int, int]:
+def still_size(file: BufferedIOBase, name: str, *, pixels: int) -> tuple[int, int]:
     """Upright height and width of a JPEG, PNG or WebP, undecoded.
 
     Raises:
@@ -195,7 +196,7 @@ def still_size(file: BinaryIO, name: str, *, pixels: int) -> tuple[int, int]:
         return (image.width, image.height) if sideways else (image.height, image.width)
 
 
-def read_still(file: BinaryIO, name: str, *, size: tuple[int, int], pixels: int) -> Picture:
+def read_still(file: BufferedIOBase, name: str, *, size: tuple[int, int], pixels: int) -> Picture:
     """The picture, upright and fitted; of an animation the first one, transparent parts black.
 
     Raises:

@@ -19,8 +19,9 @@ import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 
@@ -45,7 +46,7 @@ class MediaLimits:
     image_pixels: int = 64_000_000
     video_pixels: int = 4096 * 2304
     """In one frame."""
-    seconds: float = 60.0
+    seconds: float | int = 60.0
     """Of video."""
     frames: int = 3600
     """Read from the file, and again returned."""
@@ -54,7 +55,7 @@ class MediaLimits:
     memory_bytes: int = 2 * 2**30
     """Address space of the child; about 250 MB of it is the interpreter and its libraries."""
     cpu_seconds: int = 60
-    wall_seconds: float = 90.0
+    wall_seconds: float | int = 90.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +67,8 @@ class MediaFacts:
     height: int
     frames: int | None = None
     """Of a video, where it says; about, if it only says how long it is."""
-    seconds: float | None = None
-    fps: float | None = None
+    seconds: float | int | None = None
+    fps: float | int | None = None
 
 
 def probe_untrusted(
@@ -96,7 +97,7 @@ def read_untrusted(
     *,
     kind: Kind,
     size: tuple[int, int],
-    fps: float | None = None,
+    fps: float | int | None = None,
     limits: MediaLimits | None = None,
     name: str | None = None,
 ) -> Frames:
@@ -155,12 +156,12 @@ def _ask(
     watch.daemon = True
     watch.start()
     try:
-        frames, verdict = _receive(cast(BinaryIO, child.stdout), label, limits, frame_bytes)
+        frames, verdict = _receive(cast(BufferedIOBase, child.stdout), label, limits, frame_bytes)
     finally:
         child.kill()  # after its last word there is nothing left to do
         status = child.wait()
         watch.cancel()
-        cast(BinaryIO, child.stdout).close()
+        cast(BufferedIOBase, child.stdout).close()
     if late.is_set():
         raise UserError(
             f"{label} took longer than {limits.wall_seconds:g} seconds to read; send a smaller file."
@@ -172,7 +173,7 @@ def _ask(
     return frames, verdict
 
 
-def _opened(path: str | Path, label: str, limits: MediaLimits) -> BinaryIO:
+def _opened(path: str | Path, label: str, limits: MediaLimits) -> BufferedIOBase:
     """The file, opened without following a link or waiting for a pipe."""
     with reading(Path(label), "a picture or video"):
         if os.path.islink(path):
@@ -197,7 +198,7 @@ def _environment() -> dict[str, str]:
 
 
 def _receive(
-    pipe: BinaryIO, label: str, limits: MediaLimits, frame_bytes: int
+    pipe: BufferedIOBase, label: str, limits: MediaLimits, frame_bytes: int
 ) -> tuple[bytearray, dict[str, Any] | None]:
     """Frames, each behind an "F", then one line of JSON; None for the line of a child that died."""
     frames = bytearray()

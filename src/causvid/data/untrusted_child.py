@@ -15,8 +15,9 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import av
 from PIL import Image
@@ -67,7 +68,7 @@ def fence(limits: Mapping[str, Any]) -> None:
         resource.setrlimit(what, (allowed, allowed))
 
 
-def answer_to(errand: Mapping[str, Any], file: BinaryIO, send: Callable[[bytes], Any]) -> None:
+def answer_to(errand: Mapping[str, Any], file: BufferedIOBase, send: Callable[[bytes], Any]) -> None:
     """Frames and the last word; nothing is raised for whatever the file holds."""
     name, limits = errand["name"], errand["limits"]
     try:
@@ -83,10 +84,14 @@ def answer_to(errand: Mapping[str, Any], file: BinaryIO, send: Callable[[bytes],
                 verdict = {"done": True}
     except UserError as error:
         verdict = {"error": str(error)}
+        if isinstance(error.__cause__, MemoryError):
+            verdict["error"] = (
+                f"{name} is damaged, or needs more memory than is given to a file here. Make it smaller."
+            )
     send(json.dumps(verdict).encode("ascii") + b"\n")
 
 
-def kind_of(file: BinaryIO, name: str) -> str:
+def kind_of(file: BufferedIOBase, name: str) -> str:
     """By its first bytes; its name and what the sender says about it do not count.
 
     Raises:
@@ -104,7 +109,7 @@ def kind_of(file: BinaryIO, name: str) -> str:
     raise UserError(f"{name} is not {_ACCEPTED}.")
 
 
-def facts_of(file: BinaryIO, name: str, limits: Mapping[str, Any]) -> dict[str, Any]:
+def facts_of(file: BufferedIOBase, name: str, limits: Mapping[str, Any]) -> dict[str, Any]:
     """What `MediaFacts` holds. Of a video the first frame is decoded: only it says which way is up."""
     if kind_of(file, name) == "image":
         height, width = still_size(file, name, pixels=limits["image_pixels"])
@@ -122,20 +127,18 @@ def facts_of(file: BinaryIO, name: str, limits: Mapping[str, Any]) -> dict[str, 
 
 
 def pictures_of(
-    file: BinaryIO,
+    file: BufferedIOBase,
     name: str,
     limits: Mapping[str, Any],
     *,
     kind: str,
     size: tuple[int, int],
-    fps: float | None,
+    fps: float | int | None,
 ) -> Iterator[Picture]:
     """The frames of a picture or a video, fitted to `size`."""
     found = kind_of(file, name)
     if found != kind:
-        raise UserError(
-            f"{name} is {'an' if found == 'image' else 'a'} {found}; one of kind {kind} is expected."
-        )
+        raise UserError(f"{name} is of kind {found}; {kind} is expected here.")
     if kind == "image":
         yield read_still(file, name, size=size, pixels=limits["image_pixels"])
         return
