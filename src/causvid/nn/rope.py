@@ -3,7 +3,8 @@
 Adjacent pairs of a head's channels are turned by angles proportional to a token's
 frame number, row and column, so that attention depends on differences only. The
 angles are computed in float64 on the host for whatever frame numbers occur: there
-is no table, and therefore no longest video.
+is no table, and therefore no longest video. A pair turns along one axis only, so a few
+numbers for every frame, row and column are enough; the device lays them out over the tokens.
 
 Source: Su et al. 2021, arXiv:2104.09864; the split over three axes is Wan 2.1's.
 """
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from causvid.nn.transfer import to_device
 from causvid.types import FrameIndex
 
 Rotation = Complex[Tensor, "l half"]
@@ -30,19 +32,22 @@ def rotation(
         base: the slowest pair turns by almost 1/base per step.
         like: gives the device, and the precision: complex128 for float64, else complex64.
     """
-    third = head // 6
-    axes = (
-        (frames.cpu()[:, None, None], head // 2 - 2 * third),
-        (torch.arange(height)[None, :, None], third),
-        (torch.arange(width)[None, None, :], third),
+    third, count = head // 6, len(frames)
+    pairs = (head // 2 - 2 * third, third, third)
+    places = torch.cat([frames.cpu(), torch.arange(height), torch.arange(width)]).double()
+    speeds = [base ** (-torch.arange(n, dtype=torch.float64) / max(n, 1)) for n in pairs]
+    angle = places[:, None] * torch.cat(speeds)
+    turn = torch.polar(torch.ones_like(angle), angle)
+    turn = to_device(
+        turn.to(torch.complex128 if like.dtype == torch.float64 else torch.complex64), like.device
     )
-    angles = []
-    for position, pairs in axes:
-        speed = base ** (-torch.arange(pairs, dtype=torch.float64) / max(pairs, 1))
-        angles.append((position.double()[..., None] * speed).expand(len(frames), height, width, pairs))
-    angle = torch.cat(angles, -1).flatten(0, 2)
-    turned = torch.polar(torch.ones_like(angle), angle)
-    return turned.to(like.device, torch.complex128 if like.dtype == torch.float64 else torch.complex64)
+    time, row, column = (
+        part.narrow(1, sum(pairs[:axis]), pairs[axis])
+        for axis, part in enumerate(turn.split((count, height, width)))
+    )
+    shape = (count, height, width, -1)
+    laid_out = (time[:, None, None], row[None, :, None], column[None, None])
+    return torch.cat([part.expand(shape) for part in laid_out], -1).flatten(0, 2)
 
 
 def rotate(x: Float[Tensor, "b l n d"], by: Rotation) -> Float[Tensor, "b l n d"]:
