@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import tyro
 
 from causvid import __version__
-from causvid.commands import tools, training, video
+from causvid.commands import serving, tools, training, video
 from causvid.commands.words import complain
 from causvid.errors import UserError
 
@@ -29,6 +29,7 @@ the variable CAUSVID_THREADS sets how many threads torch uses."""
 _VERBS = (
     video.demo,
     video.generate,
+    serving.serve,
     tools.info,
     tools.bench,
     tools.doctor,

@@ -1,0 +1,1 @@
+"""Video over the network: a page, a live WebSocket, and jobs, all made by one engine."""
