@@ -26,6 +26,7 @@ from causvid.flow.solvers import SOLVERS
 from causvid.models.denoiser import Denoiser
 from causvid.nn.cache import KVCache
 from causvid.nn.text import TextTokens
+from causvid.nn.transfer import to_device
 from causvid.types import Latents
 
 Renoise = Literal["fresh", "predicted", "unipc"]
@@ -128,7 +129,7 @@ def _solve_chunk(
 
 def fresh_noise(like: Tensor, rng: torch.Generator | None) -> Tensor:
     """Standard normal numbers drawn on the CPU, wherever `like` lives."""
-    return torch.randn(like.shape, generator=rng).to(like)
+    return to_device(torch.randn(like.shape, generator=rng), like.device).to(like.dtype)
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
     session = StreamingSession(bundle, "a red ball on the grass", seed=7, history=16)
     frames = session.next_chunk()              # uint8 [t H W 3]
     session.set_prompt("it snows")             # from the next chunk on
-    other = session.branch(3)                  # how else it could have gone on
+    other = session.branch(0)                  # how else it could have gone on
 
 The frames of a chunk leave before the chunk is made part of the past: that pass runs
 at the start of the next call, so the first frames come early. The noise of a chunk
@@ -11,38 +11,29 @@ depends on the seed and the chunk's number alone, so the same seed shows the sam
 on every device, in a branch, or after a snapshot. Everything that changes is one
 `SessionState`; memory does not grow once the window is full.
 
-Knows latents, text and frames; nothing of files.
+Knows latents, text and frames; nothing of files. How a chunk is made is in `chunk`.
 """
 
-from dataclasses import replace
-
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
 from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
-from causvid.generate.inputs import (
-    Picture,
-    check_count,
-    check_image,
-    check_seed,
-    check_transition,
-    chunk_rng,
-    latent_shape,
-    parts_of,
-    sampler_of,
-)
-from causvid.generate.past import begin_with, commit_waiting, empty_past, read_again
-from causvid.generate.prompts import Blend, Change
-from causvid.generate.rollout import Condition, denoise_chunk
+from causvid.generate.chunk import make_latents, settle_past
+from causvid.generate.edit import VideoInput, check_adapt, check_strength
+from causvid.generate.extend import clip_end
+from causvid.generate.inputs import Picture, check_count, check_image, check_transition
+from causvid.generate.past import begin_with
+from causvid.generate.pictures import Clip, check_clip
+from causvid.generate.prompts import Change
+from causvid.generate.segments import Outlook, outlook, show
+from causvid.generate.setting import Setting
 from causvid.generate.state import Kept, SessionState
 from causvid.generate.stopwatch import Stopwatch
 from causvid.models.bundle import Bundle
+from causvid.models.room import check_room
 from causvid.models.text import check_prompt
-from causvid.nn.text import TextTokens
-from causvid.pixels import from_uint8, to_uint8
-from causvid.types import Frames, Latents
+from causvid.pixels import to_uint8
+from causvid.types import Frames
 
 MOST_HISTORY = 100_000
 
@@ -55,7 +46,8 @@ class StreamingSession:
         prompt: what the video shows, until `set_prompt`.
         size: height and width in pixels; None takes the size the model was trained at.
         seed: of all noise.
-        image: a picture [H W 3] of that size, 0 to 255, to start from.
+        image: a picture [H W 3] of that size, 0 to 255, to start from: the first chunk shows it.
+        video: a clip [t H W 3] of that size, 0 to 255, to go on from; its frames are not shown again.
         layout: chunks, window and sink, where they should differ from the model's own.
         negative, guidance: a prompt to move away from, and how far; the model's own by default.
         history: how many of the last chunks one can go back to; each costs the memory of a window.
@@ -72,45 +64,34 @@ class StreamingSession:
         size: tuple[int, int] | None = None,
         seed: int = 0,
         image: Picture | None = None,
+        video: Clip | None = None,
         layout: ChunkLayout | None = None,
         negative: str | None = None,
         guidance: float | None = None,
         history: int = 0,
     ) -> None:
-        self._set_up(bundle, size=size, seed=seed, layout=layout)
+        if image is not None and video is not None:
+            raise UserError("a video starts from an image or goes on from a video; give one of them.")
+        setting = self.setting = Setting(bundle, size=size, seed=seed, layout=layout)
         self.history = check_count(history, "history", least=0, most=MOST_HISTORY)
-        self.guidance = bundle.spec.guidance if guidance is None else float(guidance)
-        guided = self.guidance != 1
-        condition = Condition(
-            self._encode(check_prompt(prompt)),
-            empty_past(self.layout, self.denoiser),
-            self._encode(bundle.spec.negative if negative is None else negative) if guided else None,
-            self.guidance,
-            empty_past(self.layout, self.denoiser) if guided else None,
-        )
-        self._state = SessionState(check_prompt(prompt), condition, self.vae.decoder())
-        self._image = None if image is None else self._still(check_image(image, self.size))
-
-    def _set_up(
-        self, bundle: Bundle, *, size: tuple[int, int] | None, seed: int, layout: ChunkLayout | None
-    ) -> None:
-        """What stays the same for the life of the session."""
-        self.bundle, self.spec = bundle, bundle.spec
-        self.denoiser, self.vae, self.text = parts_of(bundle)
-        chosen = layout or self.spec.layout
-        if chosen is None:
-            raise UserError(
-                f"the model {self.spec.name!r} is bidirectional: it makes whole clips and cannot stream. "
-                "Use a causal model, make one clip with `generate`, or say a layout."
-            )
-        self.layout = chosen
-        self.sigmas, self.renoise = sampler_of(bundle)
-        self.size = self.spec.size if size is None else size
-        self._latent_shape = latent_shape(bundle, self.size)
-        self.seed = check_seed(seed)
-        self.device = self.denoiser.transformer.out.weight.device
-        self._clock = Stopwatch(self.device)
+        self.spec, self.layout, self.size, self.seed = bundle.spec, setting.layout, setting.size, setting.seed
+        self._clock = Stopwatch(setting.device)
         self.timing = self._clock.seconds
+        with self._clock("text"):
+            condition = setting.condition(prompt, negative=negative, guidance=guidance)
+        self._state = SessionState(check_prompt(prompt), condition, setting.vae.decoder())
+        with self._clock("commit"):
+            self._image = None if image is None else setting.still(check_image(image, self.size))
+            if video is not None:
+                self._go_on_from(check_clip(video, self.size, least=1))
+
+    @torch.no_grad()
+    def _go_on_from(self, clip: Frames) -> None:
+        setting, state = self.setting, self._state
+        chunks, state.decoder = clip_end(
+            clip, setting.vae, self.layout, most=setting.most_past, device=setting.device
+        )
+        begin_with(state, setting.denoiser, chunks)
 
     # What a caller may want to know.
 
@@ -138,17 +119,41 @@ class StreamingSession:
     @property
     def next_frames(self) -> int:
         """Pixel frames that the next chunk will have."""
-        start = self._next_start
-        return self.vae.geometry.frames_of(self.layout.next_chunk(start), start=start)
+        ahead = self._ahead
+        return ahead.ready + ahead.shown
+
+    @property
+    def input_frames(self) -> int:
+        """Pushed frames that the next chunk will use; with segments this may differ from `next_frames`."""
+        return 0 if self._state.input is None or self._shows_image else self._ahead.made
+
+    @property
+    def queued(self) -> int:
+        """Pushed frames that wait."""
+        return 0 if self._state.input is None else self._state.input.queued
+
+    @property
+    def held(self) -> int:
+        """Frames made and held back, until the next segment shows them again or `finish` is called."""
+        state = self._state
+        return 0 if state.held is None else state.held.shape[1] - state.told
 
     @property
     def kept(self) -> range:
         """The numbers of the chunks one can `rewind` to or `branch` from."""
         return self._state.kept
 
+    @property
+    def _ahead(self) -> Outlook:
+        return outlook(self._state, self.layout, self.setting.vae.geometry)
+
+    @property
+    def _shows_image(self) -> bool:
+        return self._image is not None and self._state.chunks == 0
+
     def unknown_words(self, prompt: str) -> list[str]:
         """The words of a prompt that mean nothing to this model."""
-        return self.text.unknown_words(prompt)
+        return self.setting.text.unknown_words(prompt)
 
     # What a caller may do.
 
@@ -158,20 +163,30 @@ class StreamingSession:
 
         Afterwards `timing` says the seconds they took: "text" (with what was encoded since the
         chunk before), "denoise", "commit" (of the chunk before) and "decode".
+
+        Raises:
+            UserError: frames have been pushed, and fewer wait than the chunk uses.
         """
-        state, clock = self._state, self._clock
+        setting, state, clock, ahead = self.setting, self._state, self._clock, self._ahead
+        if self.queued < self.input_frames:
+            raise UserError(
+                f"{self.queued} frames wait and the next chunk uses {self.input_frames}; push more first."
+            )
         state.remember(most=self.history)
         with clock("commit"):
-            self._settle_past()
+            settle_past(setting, state)
         with clock("denoise"):
-            latents = self._make_chunk()
+            latents = self._image if self._shows_image else None
+            if latents is None:
+                latents = make_latents(setting, state, count=ahead.count, input_frames=ahead.made)
         with clock("decode"):
-            frames = to_uint8(state.decoder.push(latents))[0].cpu()
-        state.waiting = Kept(state.latent_frames, latents)
-        state.latent_frames += latents.shape[1]
+            video = show(setting, state, state.decoder.push(latents), ahead)
+            frames = to_uint8(video)[0].cpu()
+        state.waiting = Kept(ahead.start, latents)
+        state.latent_frames = state.waiting.stop
         state.chunks += 1
         state.frames += frames.shape[0]
-        self.timing, self._clock = clock.seconds, Stopwatch(self.device)
+        self.timing, self._clock = clock.seconds, Stopwatch(setting.device)
         return frames
 
     def set_prompt(self, prompt: str, *, transition: str = "soft", over: int = 4) -> int:
@@ -189,10 +204,43 @@ class StreamingSession:
         Raises:
             UserError: an empty prompt, an unknown transition, or a blend over less than one chunk.
         """
-        change = check_prompt(prompt), check_transition(transition)
+        prompt, how = check_prompt(prompt), check_transition(transition)
         over = check_count(over, "over", least=1, most=10_000)
-        self._state.change = Change(change[0], self._encode(change[0]), change[1], over)
-        return self._state.frames
+        with self._clock("text"):
+            text = self.setting.encode(prompt)
+        self._state.change = Change(prompt, text, how, over)
+        return self.frames + self._ahead.ready
+
+    def push(self, frames: Clip, *, strength: float, adapt: str = "none") -> None:
+        """Video to video: from now on every chunk is made from `input_frames` of the frames pushed.
+
+        Args:
+            frames: [t H W 3] of the video's size, 0 to 255; they join those that wait. None at all
+                changes the strength alone.
+            strength: from the next chunk on; 0 shows the input as the autoencoder sees it, 1 ignores it.
+            adapt: "motion" lowers the strength by up to 0.1 where the input moves much, smoothly.
+
+        Raises:
+            UserError: frames of another kind or size, or a strength that is not from 0 to 1.
+        """
+        clip = check_clip(frames, self.size, least=0)
+        level, how = check_strength(strength), check_adapt(adapt)
+        known = self._state.input or VideoInput()
+        self._state.input = known.with_frames(clip, strength=level, adapt=how)
+
+    def end_input(self) -> None:
+        """From the next chunk on make the video from the prompt alone; frames that wait are dropped."""
+        self._state.input = None
+
+    def finish(self) -> Frames:
+        """The frames held back at the end of a segment; none for other layouts. One may still go on."""
+        state = self._state
+        if state.held is None:
+            return torch.zeros(0, *self.size, 3, dtype=torch.uint8)
+        frames = to_uint8(state.held[:, state.told :])[0].cpu()
+        state.told = state.held.shape[1]
+        state.frames += frames.shape[0]
+        return frames
 
     def rewind(self, chunk: int) -> None:
         """Go back to where this chunk was about to be made, from the prompt it was made from.
@@ -227,63 +275,5 @@ class StreamingSession:
     def _at(self, state: SessionState) -> "StreamingSession":
         other = object.__new__(StreamingSession)
         other.__dict__.update(self.__dict__)
-        other._state, other._clock = state, Stopwatch(self.device)
+        other._state, other._clock = state, Stopwatch(self.setting.device)
         return other
-
-    # How a chunk comes about.
-
-    @property
-    def _next_start(self) -> int:
-        """The number of the next chunk's first latent frame."""
-        change = self._state.change
-        return 0 if change is not None and change.transition == "cut" else self._state.latent_frames
-
-    def _settle_past(self) -> None:
-        """What the next chunk sees: the chunk before it, and what a change of prompt does to it."""
-        state, change = self._state, self._state.change
-        transition = None if change is None else change.transition
-        if transition not in ("recache", "cut"):
-            commit_waiting(state, self.denoiser)
-        self._settle_text()
-        if transition == "recache":
-            read_again(state, self.denoiser)
-        elif transition == "cut":
-            begin_with(state, self.denoiser, ())
-            state.decoder = self.vae.decoder()
-        state.change = None
-
-    def _settle_text(self) -> None:
-        """What the next chunk reads."""
-        state, change, text = self._state, self._state.change, self._state.condition.text
-        if change is not None:
-            state.prompt = change.prompt
-            blended = change.transition == "blend"
-            text, state.blend = (
-                (text, Blend(text, change.text, change.over)) if blended else (change.text, None)
-            )
-        if state.blend is not None:
-            text, state.blend = state.blend.step()
-        state.condition = replace(state.condition, text=text)
-
-    def _make_chunk(self) -> Latents:
-        state = self._state
-        if state.chunks == 0 and self._image is not None:
-            return self._image
-        count = self.layout.next_chunk(state.latent_frames)
-        rng = chunk_rng(self.seed, state.chunks)
-        noise = torch.randn((1, count, *self._latent_shape), generator=rng).to(self.device)
-        return denoise_chunk(
-            self.denoiser, noise, state.condition, self.sigmas, rng=rng, renoise=self.renoise
-        )
-
-    @torch.no_grad()
-    def _encode(self, prompt: str) -> TextTokens:
-        with self._clock("text"):
-            return self.text([prompt]).to(device=self.device)
-
-    @torch.no_grad()
-    def _still(self, image: UInt8[Tensor, "H W 3"]) -> Latents:
-        """A picture as the first chunk: a clip in which nothing moves, encoded."""
-        count = self.vae.geometry.frames_of(self.layout.first)
-        clip = from_uint8(image[None, None].repeat(1, count, 1, 1, 1))
-        return self.vae.encode(clip.to(self.device))
