@@ -6,18 +6,36 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from causvid.commands.words import AsJson, Base, Device, ModelName, complain, show
+from causvid.commands.words import AsJson, Base, Device, ModelName, complain, read_size, show
 
 
-def info(what: Annotated[Positional[str], arg(metavar="MODEL|FILE")], /, *, as_json: AsJson = False) -> None:
-    """Say what a model is, or how a clip was made.
+def info(
+    what: Annotated[Positional[str], arg(metavar="MODEL|FILE")],
+    /,
+    *,
+    size: Annotated[str | None, arg(metavar="HxW")] = None,
+    seconds: float | None = None,
+    window: int | None = None,
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto",
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Say what a model is and how much memory it takes, or how a clip was made.
+
+    A known model need not have been fetched.
 
     Args:
         what: a known model name, a model folder, or a clip that causvid wrote.
+        size: height and width of the video, for the memory; by default what the model was trained at.
+        seconds: of video, for the memory; by default as long as the model's own clips.
+        window: latent frames a causal model sees at once, for the memory; by default its own.
+        dtype: of the network's matrix products, for the memory.
     """
-    from causvid.description import describe
+    from causvid.description import Use, describe, in_words
 
-    show(describe(what), as_json=as_json)
+    use = Use(size=read_size(size), seconds=seconds, window=window, dtype=dtype, device=device)
+    facts = describe(what, use)
+    show(facts if as_json else in_words(facts), as_json=as_json)
 
 
 def bench(

@@ -9,6 +9,7 @@ from causvid.errors import UserError
 from causvid.generate.inputs import check_seed, chunk_rng, latent_shape, parts_of, sampler_of
 from causvid.generate.rollout import OnStep, rollout
 from causvid.models.bundle import Bundle
+from causvid.models.room import check_room
 from causvid.models.text import check_prompt
 from causvid.models.vae import Geometry
 from causvid.nn.text import TextTokens
@@ -45,6 +46,7 @@ def whole_clip(
     frames = _frames(bundle, seconds)
     rng = chunk_rng(check_seed(seed), 0)
     shape = (1, latents_for(frames, vae.geometry), *latent_shape(bundle, size or spec.size))
+    check_room(bundle, size=size or spec.size, frames=shape[1], layout=None)
     sigmas, renoise = sampler_of(bundle)
     device = denoiser.transformer.out.weight.device
     rows = text([check_prompt(prompt), *([] if spec.guidance == 1 else [spec.negative])]).to(device)

@@ -11,6 +11,7 @@ from causvid.errors import UserError
 from causvid.generate.rollout import Renoise
 from causvid.models.bundle import Bundle
 from causvid.models.denoiser import Denoiser
+from causvid.models.memory import check_size
 from causvid.models.text import TextEncoder
 from causvid.models.vae import VideoVAE
 
@@ -49,15 +50,9 @@ def latent_shape(bundle: Bundle, size: tuple[int, int]) -> tuple[int, int, int]:
     Raises:
         UserError: the size is not a multiple of what one token covers.
     """
-    denoiser, vae, _ = parts_of(bundle)
-    _, rows, columns = denoiser.transformer.config.patch
+    _, vae, _ = parts_of(bundle)
+    height, width = check_size(bundle.spec, size)
     stride = vae.geometry.spatial_stride
-    height, width = size
-    if height < 1 or width < 1 or height % (stride * rows) or width % (stride * columns):
-        raise UserError(
-            f"size {height}x{width} (height x width) does not fit this model: the height must be a positive "
-            f"multiple of {stride * rows}, the width of {stride * columns}."
-        )
     return (vae.geometry.latent_channels, height // stride, width // stride)
 
 

@@ -43,6 +43,15 @@ class TAEHVConfig:
     """Channels of the three levels, from latents outwards, and before the last convolution."""
     doubles_time: tuple[bool, bool, bool] = (False, True, True)
 
+    @property
+    def geometry(self) -> Geometry:
+        return Geometry(
+            temporal_stride=2 ** sum(self.doubles_time),
+            spatial_stride=2 ** len(self.doubles_time),
+            latent_channels=self.latent_channels,
+            first_frames=1,
+        )
+
 
 class SoftClamp(nn.Module):
     """Latents far from zero are drawn in, to within 3."""
@@ -98,12 +107,7 @@ class TAEHVDecoder(nn.Module):
     def __init__(self, config: TAEHVConfig) -> None:
         super().__init__()
         self.config = config
-        self.geometry = Geometry(
-            temporal_stride=2 ** sum(config.doubles_time),
-            spatial_stride=8,
-            latent_channels=config.latent_channels,
-            first_frames=1,
-        )
+        self.geometry = config.geometry
         widths = config.widths
         self.layers = nn.ModuleList([SoftClamp(), picture_conv(config.latent_channels, widths[0]), nn.ReLU()])
         for level, doubles in enumerate(config.doubles_time):

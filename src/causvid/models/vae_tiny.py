@@ -32,6 +32,12 @@ class TinyVAEConfig:
     encoder_blocks: tuple[int, int, int] = (0, 1, 1)
     decoder_blocks: tuple[int, int, int] = (1, 2, 2)
 
+    @property
+    def geometry(self) -> Geometry:
+        return Geometry(
+            temporal_stride=4, spatial_stride=8, latent_channels=self.latent_channels, first_frames=4
+        )
+
 
 class FrameConv(nn.Conv2d):
     """A 2-D convolution applied to every latent frame."""
@@ -134,9 +140,7 @@ class TinyVAE(nn.Module):
     def __init__(self, config: TinyVAEConfig) -> None:
         super().__init__()
         self.config = config
-        self.geometry = Geometry(
-            temporal_stride=4, spatial_stride=8, latent_channels=config.latent_channels, first_frames=4
-        )
+        self.geometry = config.geometry
         self.encode_raw = TinyEncoder(config)
         self.decode_raw = TinyDecoder(config)
         self.decoding: torch.dtype | None = None
