@@ -12,6 +12,9 @@ from torch import Tensor
 
 from causvid.types import Video
 
+LUMA = (0.299, 0.587, 0.114)
+"""How much red, green and blue count in brightness. Source: ITU-R BT.601."""
+
 
 def to_uint8(video: Video) -> UInt8[Tensor, "b t H W 3"]:
     """Pictures of 0 to 255: clamped, then rounded to the nearest whole value."""

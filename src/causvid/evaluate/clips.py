@@ -12,15 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from causvid.errors import UserError
+from causvid.pixels import LUMA
 from causvid.types import Frames
 
 Clip: TypeAlias = Float[Tensor, "t 3 H W"]
 """Pixels from 0 to 1."""
 Curve: TypeAlias = Float[Tensor, " t"]
 """One number a frame, or a window."""
-
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue. Source: ITU-R BT.601."""
 
 
 def as_clip(frames: Frames) -> Clip:

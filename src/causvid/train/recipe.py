@@ -201,6 +201,7 @@ def _stages() -> dict[str, tuple[type, Callable[[Any, dict[str, Bundle], Path], 
     from causvid.train.ode_init import OdeInit, OdeInitConfig
     from causvid.train.teacher import Teacher, TeacherConfig
     from causvid.train.text import TextConfig, TextStage
+    from causvid.train.verifier import Verifier, VerifierConfig
 
     return {
         "autoencoder": (AutoencoderConfig, lambda config, inputs, folder: Autoencoder(config)),
@@ -208,4 +209,5 @@ def _stages() -> dict[str, tuple[type, Callable[[Any, dict[str, Bundle], Path], 
         "teacher": (TeacherConfig, lambda config, inputs, folder: Teacher(config, inputs, folder=folder)),
         "ode_init": (OdeInitConfig, lambda config, inputs, folder: OdeInit(config, inputs, folder=folder)),
         "dmd": (DmdConfig, lambda config, inputs, folder: Dmd(config, inputs, folder=folder)),
+        "verifier": (VerifierConfig, lambda config, inputs, folder: Verifier(config, inputs)),
     }

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
-
-from causvid.models.bundle import Bundle
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,15 @@ class Preview:
 
     clips: UInt8[Tensor, "n t H W 3"]
     labels: Sequence[str]
+
+
+@runtime_checkable
+class Exported(Protocol):
+    """What a stage makes: a model, or a judge."""
+
+    def save(self, folder: Path) -> None:
+        """Write it as a folder with a `model.toml`."""
+        ...
 
 
 @runtime_checkable
@@ -46,6 +54,6 @@ class Stage(Protocol):
 
     def preview(self, rng: torch.Generator) -> Preview: ...
 
-    def export(self, provenance: Mapping[str, Any]) -> Bundle:
+    def export(self, provenance: Mapping[str, Any]) -> Exported:
         """The model as it stands, to be saved as a folder. Averages have been swapped in."""
         ...
