@@ -139,3 +139,11 @@ class Service:
         watch("engine_restarts", "How often the engine failed and began again.", lambda: self.engine.restarts)
         watch("disk_bytes", "Bytes of uploads, recordings and videos.", lambda: self.store.used)
         watch("files", "Files of uploads, recordings and videos.", lambda: self.store.files)
+        watch("tasks", "Tasks of the event loop.", _tasks)
+
+
+def _tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # asked for outside of the event loop
+        return 0
