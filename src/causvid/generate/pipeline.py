@@ -23,19 +23,22 @@ from torch import Tensor
 from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
 from causvid.generate.clip import frames_in, longest, whole_clip
-from causvid.generate.inputs import Picture, check_transition, parts_of
+from causvid.generate.inputs import Picture, check_count, check_transition, parts_of
 from causvid.generate.machine import multiplies_bfloat16, pick_device, pick_dtype
 from causvid.generate.rollout import OnStep
 from causvid.generate.sampling import Sampling, resampled
 from causvid.generate.session import StreamingSession
 from causvid.models.bundle import Bundle, fill_bundle, open_model
 from causvid.models.convert import write_model
+from causvid.models.room import check_weights
 from causvid.models.spec import ModelSpec
 from causvid.models.text import TinyTextConfig, check_prompt
 from causvid.models.text_umt5 import UMT5Text
 from causvid.models.vae_tiny import TinyVAE, TinyVAEConfig
 from causvid.types import Frames
 
+MOST_OVER = 10_000
+"""Chunks of a blend."""
 SAMPLING = frozenset(field.name for field in fields(Sampling))
 """The arguments of `Sampling`."""
 
@@ -53,6 +56,11 @@ class Pipeline:
     def spec(self) -> ModelSpec:
         """What the model says about itself."""
         return self.bundle.spec
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the network's matrix products."""
+        return parts_of(self.bundle)[0].transformer.patch_in.weight.dtype
 
     @classmethod
     def from_pretrained(
@@ -106,6 +114,7 @@ class Pipeline:
         image: Picture | None = None,
         prompts_at: Mapping[float | int, str] | None = None,
         transition: str = "soft",
+        over: int = 4,
         size: tuple[int, int] | None = None,
         layout: ChunkLayout | None = None,
         **sampling: Any,
@@ -119,7 +128,7 @@ class Pipeline:
             image: a picture of the video's size to start from.
             prompts_at: further prompts and when they begin, in seconds; a prompt begins with
                 the chunk that shows that moment.
-            transition: what a new prompt does to the past, "soft" or "recache".
+            transition, over: what a new prompt does, as in `StreamingSession.set_prompt`.
             size: height and width in pixels; the model's own by default.
             layout: chunks, window and sink, where they should differ from the model's own.
             sampling: sampler, steps, sigmas, shift, guidance and negative of `Sampling`.
@@ -130,17 +139,24 @@ class Pipeline:
         frames = math.inf if seconds is None else frames_in(seconds, self.spec.fps)
         changes = check_changes(prompts_at or {}, seconds)
         check_transition(transition)
+        check_count(over, "over", least=1, most=MOST_OVER)
         self.prepare([prompt, *(later for _, later in changes)])
         session = self.session(prompt, seed=seed, image=image, size=size, layout=layout, **sampling)
-        return self._chunks(session, frames, changes, transition)
+        return self._chunks(session, frames, changes, transition=transition, over=over)
 
     def _chunks(
-        self, session: StreamingSession, left: float | int, changes: list[tuple[float, str]], transition: str
+        self,
+        session: StreamingSession,
+        left: float | int,
+        changes: list[tuple[float, str]],
+        *,
+        transition: str,
+        over: int,
     ) -> Iterator[Frames]:
         while left > 0:
             shown_until = (session.frames + session.next_frames) / self.spec.fps
             while changes and changes[0][0] < shown_until:
-                session.set_prompt(changes.pop(0)[1], transition=transition)
+                session.set_prompt(changes.pop(0)[1], transition=transition, over=over)
             frames = session.next_chunk()
             yield frames if len(frames) <= left else frames[: int(left)]
             left -= len(frames)
@@ -248,6 +264,7 @@ def load(
     place, source = pick_device(device), open_model(name, base=base)
     stored = source.weights["transformer"].stored.values() if "transformer" in source.weights else ()
     chosen = pick_dtype(dtype, place, parameters=sum(tensor.numbers for tensor in stored))
+    check_weights(source, dtype=chosen, device=place)
     return Pipeline(fill_bundle(source, device=place, dtype=chosen, vae=vae, offload=offload))
 
 

@@ -17,8 +17,9 @@ import torch
 from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
 from causvid.models.bundle import Bundle
-from causvid.models.memory import Memory, Workload, estimate, weights_bytes
+from causvid.models.memory import Memory, Workload, estimate, matrix_numbers
 from causvid.models.preview import PreviewVAE
+from causvid.models.source import Source
 from causvid.models.spec import ModelSpec
 
 GIGA = 1e9
@@ -115,26 +116,33 @@ def check_memory(spec: ModelSpec, work: Workload, *, free: int | None) -> None:
     )
 
 
-def check_weights(spec: ModelSpec, *, dtype: torch.dtype, device: torch.device, free: int | None) -> None:
+def check_weights(source: Source, *, dtype: torch.dtype, device: torch.device) -> None:
     """Refuse a model whose weights do not fit, before they are read. A umT5 is not counted: it is
     loaded when a prompt needs it.
 
     Args:
         dtype: of the transformer's matrix products.
         device: where they are to go.
-        free: bytes there; None if nobody knows.
 
     Raises:
-        UserError: they take more.
+        UserError: they take more than is free.
     """
-    own = spec.only(["transformer", "vae"])
-    needed, narrow = (sum(weights_bytes(own, kind).values()) for kind in (dtype, torch.bfloat16))
+    free = available(device)
+    stored = {
+        part: sum(x.numbers for x in weights.stored.values()) for part, weights in source.weights.items()
+    }
+    wide = torch.float32.itemsize * sum(stored.values())
+    config = source.spec.transformer
+    saved = (
+        0 if config is None else matrix_numbers(config) * (torch.float32.itemsize - torch.bfloat16.itemsize)
+    )
+    needed = wide if dtype == torch.float32 else wide - saved
     if free is None or needed <= free:
         return
-    advice = "--dtype bfloat16" if narrow <= free else "a smaller model, or as much more free memory"
+    advice = "--dtype bfloat16" if wide - saved <= free else "a smaller model, or this one with more memory"
     raise UserError(
-        f"the weights of {spec.name!r} take {giga(needed)} in {_name(dtype)}, and {giga(free)} is free on "
-        f"the {device.type}. What fits: {advice}."
+        f"the weights of {source.spec.name!r} take {giga(needed)} in {_name(dtype)}, and {giga(free)} is "
+        f"free on the {device.type}. What fits: {advice}."
     )
 
 
