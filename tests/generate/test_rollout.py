@@ -6,7 +6,7 @@ from random_model import LAYOUT, SIGMAS, random_student, random_teacher
 
 from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
-from causvid.generate.rollout import Condition, commit_chunk, denoise_chunk, rollout
+from causvid.generate.rollout import Condition, commit_chunk, denoise_chunk, fresh_noise, rollout
 from causvid.nn.cache import KVCache
 
 
@@ -137,3 +137,14 @@ def test_the_past_is_only_read_while_a_chunk_is_denoised(layout):
 
     assert cache.frames == layout.first
     assert all(torch.equal(cache._rings[i].keys[:, :used], before[i]) for i in range(2))
+
+
+def test_with_a_source_for_each_sample_none_depends_on_its_neighbours():
+    bundle, prompts = random_student(), ["a red ball", "a blue box", "a ball"]
+
+    def make(rows):
+        sources = [seeded(row) for row in rows]
+        noise = fresh_noise(torch.empty(len(rows), 4, 4, 4, 2), sources)
+        return roll(bundle, noise, [prompts[row] for row in rows], rng=sources)
+
+    assert torch.allclose(make([0, 1, 2])[[2]], make([2]), atol=1e-4)

@@ -15,7 +15,7 @@ Sources: CausVid, arXiv:2412.07772, algorithm 2; exit steps: Self-Forcing, arXiv
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ from causvid.types import Latents
 
 Renoise = Literal["fresh", "predicted", "unipc"]
 """How the next level is reached: with fresh noise, with the noise predicted, or by a solver of this name."""
+Source: TypeAlias = torch.Generator | Sequence[torch.Generator] | None
+"""Of fresh noise: one for all, one for each sample, or torch's own."""
 OnStep = Callable[[int, int], None]
 """Told after every step of a chunk how many are done, and of how many."""
 
@@ -72,7 +74,7 @@ def denoise_chunk(
     condition: Condition,
     sigmas: Sequence[float],
     *,
-    rng: torch.Generator | None = None,
+    rng: Source = None,
     renoise: Renoise = "fresh",
     grad_at: int | None = None,
     on_step: OnStep = _silent,
@@ -82,7 +84,8 @@ def denoise_chunk(
     Args:
         noise: the latents at the first level; for sigma 1 pure noise.
         sigmas: falling noise levels, without a final 0.
-        rng: a CPU source of the fresh noise between levels, so that every device sees the same.
+        rng: a CPU source of the fresh noise between levels, so that every device sees the same;
+            or one for each sample, so that no sample depends on its neighbours in the batch.
         renoise: "fresh" for a few-step student, "predicted" for Euler's method, "unipc" for UniPC.
         grad_at: leave at this step: run it under grad, those before it without, and return its x0.
             None runs every step in the caller's grad mode. Not for "unipc".
@@ -127,9 +130,13 @@ def _solve_chunk(
     return end
 
 
-def fresh_noise(like: Tensor, rng: torch.Generator | None) -> Tensor:
+def fresh_noise(like: Tensor, rng: Source) -> Tensor:
     """Standard normal numbers drawn on the CPU, wherever `like` lives."""
-    return to_device(torch.randn(like.shape, generator=rng), like.device).to(like.dtype)
+    if isinstance(rng, Sequence):
+        drawn = torch.stack([torch.randn(like.shape[1:], generator=one) for one in rng])
+    else:
+        drawn = torch.randn(like.shape, generator=rng)
+    return to_device(drawn, like.device).to(like.dtype)
 
 
 @torch.no_grad()
@@ -150,7 +157,7 @@ def rollout(
     *,
     layout: ChunkLayout | None,
     sigmas: Sequence[float],
-    rng: torch.Generator | None = None,
+    rng: Source = None,
     renoise: Renoise = "fresh",
     negative: TextTokens | None = None,
     guidance: float = 1.0,
