@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from causvid.commands.words import AsJson, Base, Device, ModelName, complain, read_size, show
+from causvid.errors import UserError
 
 
 def info(
@@ -44,17 +45,48 @@ def bench(
     *,
     seconds: float = 10.0,
     repeats: int = 3,
+    random_weights: bool = False,
+    chunks: int | None = None,
+    warmup: int | None = None,
+    size: Annotated[str | None, arg(metavar="HxW")] = None,
+    window: int | None = None,
+    sink: int = 0,
+    vae: Literal["own", "wan", "tiny", "none"] = "own",
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto",
+    base: Base = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Measure a student against its 50-step guided teacher, in one run on this machine.
+    """Measure a student against its 50-step guided teacher, or any model part by part (--chunks).
 
     Args:
-        seconds: length of the clip.
-        repeats: how often each is measured; medians are reported.
+        seconds: length of the clip that both make.
+        repeats: how often each makes it; medians are reported.
+        random_weights: measure a network of this model's size part by part; a known model needs no files.
+        chunks: measure so many chunks part by part: denoising, commit, decoding, copy.
+        warmup: chunks before those that are measured; by default as many as fill the window.
+        size: height and width in pixels of what is measured part by part.
+        window: latent frames that a chunk sees of the past and itself.
+        sink: first latent frames that are never forgotten.
+        vae: the decoder that is measured part by part; tiny is the small one for Wan's latents.
+        dtype: of the network's matrix products, part by part.
     """
+    if random_weights or chunks is not None:
+        from causvid.evaluate.bench import Asked, measure_parts
+        from causvid.evaluate.chunks import lines as table_of
+
+        asked = Asked(
+            model, random_weights, chunks, warmup, read_size(size), window, sink, vae, dtype, base, device
+        )
+        found = measure_parts(asked)
+        print(json.dumps(found, indent=2) if as_json else "\n".join(table_of(found)))
+        return
     from causvid.evaluate.speed import compare, lines
 
+    if size or window or sink or warmup is not None or base or vae != "own" or dtype != "auto":
+        raise UserError(
+            "size, window, sink, warmup, vae, dtype and base go with --chunks or --random-weights."
+        )
     measured = compare(model, seconds=seconds, repeats=repeats, device=device)
     print(json.dumps(measured, indent=2) if as_json else "\n".join(lines(measured)))
 

@@ -8,7 +8,6 @@ decoding to uint8; loading and one warm-up of each are not.
 """
 
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 
 from causvid.errors import UserError
+from causvid.evaluate.machines import machine_name
 from causvid.generate.clip import frames_in, latents_for
 from causvid.generate.machine import use_threads
 from causvid.generate.pipeline import Pipeline, load
@@ -102,7 +102,7 @@ def _medians(several: list[dict[str, float]]) -> dict[str, float]:
 def _how(student: Pipeline, *, repeats: int, teacher_steps: int) -> str:
     assert student.bundle.denoiser is not None
     weights = student.bundle.denoiser.transformer.out.weight
-    where = torch.cuda.get_device_name(weights.device) if weights.is_cuda else _cpu_name()
+    where = machine_name(weights.device)
     kind = str(weights.dtype).removeprefix("torch.")
     height, width = student.spec.size
     return (
@@ -114,12 +114,3 @@ def _how(student: Pipeline, *, repeats: int, teacher_steps: int) -> str:
         "denoising, commits and decoding to uint8, not loading and not files. First frames: those of the "
         "first chunk; the teacher's come with the whole clip."
     )
-
-
-def _cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()

@@ -43,9 +43,9 @@ def draw(name: str, shape: tuple[int, ...], *, seed: int, device: torch.device |
 
 @torch.no_grad()
 def fill(module: nn.Module, *, seed: int) -> nn.Module:
-    """Give a network such weights where it is, and return it ready for use."""
+    """Give a network such weights where it is, and return it ready for use; on the meta device, none."""
     for name, place in module.state_dict().items():
-        if place.is_floating_point():
+        if place.is_floating_point() and not place.is_meta:
             place.copy_(draw(name, tuple(place.shape), seed=seed, device=place.device))
     return module.eval().requires_grad_(False)
 
