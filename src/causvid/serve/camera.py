@@ -60,10 +60,10 @@ class Camera:
     def take(self, count: int) -> Frames:
         """The newest pictures; older ones are dropped."""
         with self._lock:
-            self.dropped += len(self._ready) - count
-            newest = list(self._ready)[-count:]
+            self.dropped += max(0, len(self._ready) - count)
+            newest = list(self._ready)[max(0, len(self._ready) - count) :]
             self._ready.clear()
-        return torch.stack(newest)
+        return torch.stack(newest) if newest else torch.zeros(0, *self.size, 3, dtype=torch.uint8)
 
 
 def decode_picture(packet: bytes, size: tuple[int, int], *, pixels: int) -> torch.Tensor:
@@ -77,7 +77,7 @@ def decode_picture(packet: bytes, size: tuple[int, int], *, pixels: int) -> torc
         with bombs_are_errors(), Image.open(io.BytesIO(payload), formats=("JPEG", "WEBP")) as image:
             if image.width * image.height > pixels:
                 raise UserError(
-                    f"the camera's picture has {image.width}x{image.height} pixels; at most {pixels} are accepted."
+                    f"the camera's picture has {image.width}x{image.height} pixels; {pixels} are accepted."
                 )
             image.draft("RGB", (2 * size[1], 2 * size[0]))
             fitted = ImageOps.fit(image.convert("RGB"), (size[1], size[0]), method=Image.Resampling.BILINEAR)

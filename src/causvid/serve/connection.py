@@ -18,23 +18,20 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from causvid.errors import UserError
 from causvid.serve.branches import Made
-from causvid.serve.frames import choose_codec, encoder_for, thumbnail
+from causvid.serve.coding import Coder
+from causvid.serve.frames import choose_codec
 from causvid.serve.live import LiveVideo
 from causvid.serve.orders import Wish, read_wish
 from causvid.serve.pace import Credits
 from causvid.serve.protocol import (
-    CHUNK_START,
-    KEY_FRAME,
     SUBPROTOCOL,
     Ack,
     Hello,
     Message,
-    Packet,
     Start,
     read_message,
 )
 from causvid.serve.service import Service
-from causvid.serve.tape import Tape
 
 _LOG = logging.getLogger("causvid.serve.live")
 _HELLO_SECONDS = 10.0
@@ -64,13 +61,14 @@ class Connection:
     def __init__(self, socket: WebSocket, service: Service) -> None:
         self.id = secrets.token_urlsafe(_ID_BYTES)
         self.video: LiveVideo | None = None
-        self.tape: Tape | None = None
+        self.coder: Coder | None = None
         self._socket, self._service = socket, service
         self._loop = asyncio.get_running_loop()
         self._outbox: asyncio.Queue[dict[str, Any] | Made | _Close] = asyncio.Queue()
         self._idle = asyncio.Event()
         self._idle.set()
         self._ended = asyncio.Event()
+        self._decoding: asyncio.Task[None] | None = None
         self._allowance = _Allowance(service.limits.messages_per_second)
 
     async def run(self) -> None:
@@ -144,8 +142,10 @@ class Connection:
         if self.video is not None and self.video.state != "ended":
             self.video.finish("nobody is watching")
             self._service.engine.wake()
-        if self.tape is not None:
-            self.tape.close()
+        if self._decoding is not None:
+            await self._decoding
+        if self.coder is not None:
+            self.coder.close()
         self._service.sessions.pop(self.id, None)
         self._ended.set()
         _LOG.info("session %s: gone", self.id)
@@ -201,7 +201,7 @@ class Connection:
             if isinstance(message, Ack):
                 video.ack(message.frame)
             elif isinstance(message, bytes):
-                await self._picture(video, message)
+                self._picture(video, message)
             else:
                 video.do(message)
             self._service.engine.wake()
@@ -221,10 +221,9 @@ class Connection:
         )  # fmt: skip
         order = await read_wish(wish, service.uploads, limits=service.limits, size=spec.size, fps=spec.fps)
         order = replace(order, realtime=start.pace == "realtime", history=service.limits.history)
-        if self.tape is not None:
-            self.tape.close()
-        self.tape = Tape(service.store, spec.size, fps=spec.fps)
-        self._encoder = encoder_for(self._codec, spec.size, fps=spec.fps)
+        if self.coder is not None:
+            self.coder.close()
+        self.coder = Coder(self._codec, spec, service.store)
         self.video = LiveVideo(
             order, name=f"session {self.id}", fps=spec.fps, limits=service.limits,
             credits=self._credits, emit=self._hear,
@@ -232,9 +231,18 @@ class Connection:
         service.engine.add(self.video)
         self._idle.clear()
 
-    async def _picture(self, video: LiveVideo, data: bytes) -> None:
+    def _picture(self, video: LiveVideo, data: bytes) -> None:
+        """Take it at once: a reader that waited for decoding would let old pictures pile up in the network."""
         video.picture(data)
-        await self._loop.run_in_executor(self._service.pool, video.decode_pictures)
+        if self._decoding is None or self._decoding.done():
+            self._decoding = asyncio.create_task(self._decode(video))
+
+    async def _decode(self, video: LiveVideo) -> None:
+        try:
+            await self._loop.run_in_executor(self._service.pool, video.decode_pictures)
+        except UserError as error:
+            self._complain("refused", str(error))
+        self._service.engine.wake()
 
     # Writing.
 
@@ -263,40 +271,17 @@ class Connection:
                     self._idle.set()
 
     async def _write_chunk(self, made: Made) -> None:
-        coded, picture, seconds = await self._loop.run_in_executor(self._service.pool, self._encode, made)
-        timing = {**made.timing, "encode": seconds}
-        self._service.metrics.chunk(made, timing)
-        message = {
-            "type": "chunk",
-            "branch": made.branch,
-            "chunk": made.chunk,
-            "frame": made.frame,
-            "frames": len(made.frames),
-            "prompt": made.prompt,
-            "kept": list(made.kept),
-            "thumbnail": picture,
-            "timing": {stage: round(value, 6) for stage, value in timing.items()},
-        }
+        coder, pool = self.coder, self._service.pool
+        assert coder is not None
+        message, packets = await self._loop.run_in_executor(pool, coder.code, made)
+        self._service.metrics.chunk(made, message["timing"])
         await self._socket.send_text(json.dumps(message))
-        for number, payload in enumerate(coded):
-            await self._socket.send_bytes(self._packet(made, number, payload))
-        tape = self.tape
-        if tape is not None:
-            await self._loop.run_in_executor(self._service.pool, tape.record, made.piece, made.frames)
-
-    def _encode(self, made: Made) -> tuple[list[bytes], str, float]:
-        started = time.perf_counter()
-        coded, picture = self._encoder.encode(made.frames), thumbnail(made.frames)
-        return coded, picture, time.perf_counter() - started
-
-    def _packet(self, made: Made, number: int, payload: bytes) -> bytes:
-        key = KEY_FRAME if number == 0 or self._codec != "h264" else 0
-        frame = made.frame + number
-        return Packet(
-            codec=self._codec, flags=key | (CHUNK_START if number == 0 else 0), branch=made.branch,
-            sequence=made.sequence + number, frame=frame,
-            milliseconds=round(1000 * frame / self._service.spec.fps), payload=payload,
-        ).pack()  # fmt: skip
+        for packet in packets:
+            await self._socket.send_bytes(packet)
+        if self.video is not None:
+            self.video.wrote(made.sequence + len(packets) - 1)
+            self._service.engine.wake()
+        await self._loop.run_in_executor(pool, coder.record, made)
 
 
 class _Allowance:

@@ -179,6 +179,19 @@ class Engine:
                 self._ready.set()
 
 
+def explain_failure(error: Exception) -> tuple[str, str]:
+    """What a viewer hears of a failure: a code and a sentence."""
+    import torch
+
+    if isinstance(error, UserError):
+        return "refused", str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return "memory", "the device has no memory left for this video; try again when others have ended."
+    if isinstance(error, Lost):
+        return "engine", "the server lost its model and loads it again; start the video anew in a moment."
+    return "internal", "this video failed for a reason that only the server's log knows; start it anew."
+
+
 def _free_memory(error: Exception) -> None:
     """Give back what a failed work held, so that the others can have it."""
     import torch

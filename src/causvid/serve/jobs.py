@@ -20,8 +20,9 @@ from causvid.errors import UserError
 from causvid.serve.branches import Made
 from causvid.serve.engine import Engine
 from causvid.serve.limits import Limits
-from causvid.serve.live import LiveVideo, Order
+from causvid.serve.live import LiveVideo
 from causvid.serve.metrics import Metrics
+from causvid.serve.order import Order
 from causvid.serve.pace import Credits
 from causvid.serve.store import Store
 

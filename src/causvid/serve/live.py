@@ -10,15 +10,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from causvid.errors import UserError
-from causvid.serve.branches import Branch, Made, Moment, Piece
+from causvid.serve.branches import Branch, Made, Piece
 from causvid.serve.camera import Camera
-from causvid.serve.engine import Engine, Lost
+from causvid.serve.engine import Engine, explain_failure
 from causvid.serve.limits import Limits
-from causvid.serve.pace import Credits, Pace
+from causvid.serve.order import Order
+from causvid.serve.pace import Credits, Schedule
 from causvid.serve.protocol import (
     Command,
     MakeBranch,
@@ -31,36 +31,11 @@ from causvid.serve.protocol import (
     Stop,
     Switch,
 )
-from causvid.types import Frames
+from causvid.serve.tree import Tree
 
 Emit = Callable[[dict[str, Any] | Made], None]
 _MOST_COMMANDS = 64
 _STAGES = ("text", "denoise", "commit", "decode")
-DEFAULT_STRENGTH = 0.7
-
-
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """What a video is to be, checked and decoded."""
-
-    prompt: str
-    seed: int
-    moments: tuple[Moment, ...] = ()
-    """Further prompts that come by themselves, in order."""
-    seconds: float | None = None
-    """It pauses there."""
-    image: Any = None
-    clip: Frames | None = None
-    """To be extended."""
-    source: "Frames | Camera | None" = None
-    """To be edited: a clip, or what comes from a camera."""
-    strength: float = DEFAULT_STRENGTH
-    realtime: bool = True
-    size: tuple[int, int] | None = None
-    history: int = 0
-    """Chunks that one can go back by."""
-    at_end: Literal["pause", "stop"] = "pause"
-    """What happens where the timeline or the clip to be edited ends."""
 
 
 class LiveVideo:
@@ -78,20 +53,17 @@ class LiveVideo:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name, self.order, self.limits, self.fps = name, order, limits, fps
-        self.branches: dict[int, Branch] = {}
+        self.tree = Tree(limits)
         self.state = "new"
         """new, playing, paused or ended."""
-        self._present = 0
-        self._credits, self._emit, self._clock = credits, emit, clock
+        self._emit, self._clock = emit, clock
         self._lock = threading.Lock()
         self._commands: deque[tuple[float, Command | Stop]] = deque()
-        self._pace = Pace(fps)
+        self._schedule = Schedule(credits, fps=fps, realtime=order.realtime, clock=clock)
         self._steps = 0
         self._strength = order.strength
-        self._wanted = clock()
-        self._asked: float | None = self._wanted
+        self._asked: float | None = clock()
         self._edited: float | None = None
-        self._next_frames = 0
         self._stop_reason = "stopped as asked"
 
     # For any thread.
@@ -118,11 +90,11 @@ class LiveVideo:
         Raises:
             UserError: there is no such frame.
         """
-        with self._lock:
-            waited = self._waits_for_viewer()
-            self._credits.ack(sequence)
-            if waited and not self._waits_for_viewer():
-                self._wanted = self._clock()
+        self._schedule.ack(sequence)
+
+    def wrote(self, sequence: int) -> None:
+        """A frame has left this program's memory."""
+        self._schedule.wrote(sequence)
 
     def picture(self, data: bytes) -> None:
         """A camera's next picture, coded; the oldest one waiting goes when there are too many.
@@ -151,7 +123,7 @@ class LiveVideo:
 
     @property
     def present(self) -> Branch:
-        return self.branches[self._present]
+        return self.tree.present
 
     # On the engine's thread.
 
@@ -161,7 +133,7 @@ class LiveVideo:
                 return math.inf
             if self.state == "new" or self._commands:
                 return -math.inf
-            return self._chunk_due()
+        return self._chunk_due()
 
     def turn(self, engine: Engine) -> None:
         if self.state == "new":
@@ -175,10 +147,7 @@ class LiveVideo:
         if self.state == "ended":
             engine.remove(self)
             return
-        with self._lock:
-            self._next_frames = self.present.session.next_frames
-            wanted = self._chunk_due() <= self._clock()
-        if wanted and not self._at_an_end(engine):
+        if self._chunk_due() <= self._clock() and not self._at_an_end(engine):
             self._make()
 
     def end(self, error: Exception | None) -> None:
@@ -186,10 +155,9 @@ class LiveVideo:
         if self.state == "ended":
             return
         self.state = "ended"
-        for branch in self.branches.values():
-            branch.session = None
+        self.tree.let_go()
         if error is not None:
-            self._complain(*_said(error))
+            self._complain(*explain_failure(error))
         reason = self._stop_reason if error is None else "the video failed"
         self._emit({"type": "stopped", "reason": reason})
 
@@ -200,19 +168,9 @@ class LiveVideo:
         how = {"size": order.size, "seed": order.seed, "image": order.image, "video": order.clip}
         given = {key: value for key, value in how.items() if value is not None}
         session = engine.session(order.prompt, history=order.history, **given)
-        strength = None if order.source is None else self._strength
-        first = Moment(frame=0, prompt=order.prompt, strength=strength)
-        self.branches[0] = Branch(0, session, (first,))
+        answer = self.tree.plant(session, prompt=order.prompt, seed=order.seed, strength=self._strength_now)
         self.state = "playing"
-        self._emit(
-            {
-                "type": "started",
-                "branch": 0,
-                "seed": order.seed,
-                "prompt": order.prompt,
-                "unknown": session.unknown_words(order.prompt),
-            }
-        )
+        self._emit(answer)
 
     def _next_command(self) -> tuple[float, Command | Stop] | None:
         with self._lock:
@@ -221,7 +179,12 @@ class LiveVideo:
     def _apply(self, command: Command | Stop, arrived: float) -> None:
         match command:
             case Prompt():
-                self._set_prompt(command.prompt, command.transition, command.over, id=command.id)
+                how: dict[str, Any] = {
+                    "transition": command.transition,
+                    "over": command.over,
+                    "id": command.id,
+                }
+                self._emit(self.tree.set_prompt(command.prompt, strength=self._strength_now, **how))
                 self._edited = arrived
             case SetStrength():
                 if self.order.source is None:
@@ -233,97 +196,41 @@ class LiveVideo:
                 self._emit({"type": "paused"})
             case Resume():
                 self.state = "playing"
-                self._start_clock(arrived)
                 self._emit({"type": "resumed"})
+                self._schedule.hurry(arrived)
             case Step():
                 if self.state != "paused":
                     raise UserError("a step is made while the video is paused; pause it first.")
                 self._steps += 1
-                self._start_clock(arrived)
+                self._schedule.hurry(arrived)
             case Rewind():
-                self._rewind(command.chunk)
-                self._start_clock(arrived)
+                self._emit(self.tree.rewind(command.chunk))
+                self._schedule.restart(arrived)
             case MakeBranch():
-                self._branch(command)
-                self._start_clock(arrived)
+                how = {"transition": command.transition, "id": command.id}
+                self._emit(self.tree.branch(command.chunk, prompt=command.prompt, **how))
+                self._schedule.restart(arrived)
                 self._edited = arrived if command.prompt is not None else self._edited
             case Switch():
-                self._switch(command.branch)
-                self._start_clock(arrived)
+                self._emit(self.tree.switch(command.branch))
+                self._schedule.restart(arrived)
             case Stop():
                 self.end(None)
 
-    def _start_clock(self, arrived: float) -> None:
-        """What was to come later is wanted now."""
-        self._pace.restart()
-        with self._lock:
-            self._wanted = max(self._wanted, arrived)
-
-    def _set_prompt(self, prompt: str, transition: str, over: int, *, id: int | None) -> None:
-        branch = self.present
-        how = {"transition": transition} | ({"over": over} if transition == "blend" else {})
-        frame = branch.session.set_prompt(self.limits.check_prompt(prompt), **how)
-        strength = None if self.order.source is None else self._strength
-        branch.at(prompt, frame, strength=strength, **how)
-        if id is not None:
-            self._emit(
-                {
-                    "type": "prompted",
-                    "id": id,
-                    "frame": frame,
-                    "prompt": prompt,
-                    "transition": transition,
-                    "branch": branch.number,
-                    "unknown": branch.session.unknown_words(prompt),
-                }
-            )
-
-    def _rewind(self, chunk: int) -> None:
-        branch = self.present
-        branch.session.rewind(chunk)
-        branch.cut(chunk, branch.session.frames)
-        self._emit({"type": "rewound", **self._where()})
-
-    def _branch(self, command: MakeBranch) -> None:
-        parent = self.present
-        if len(self.branches) >= self.limits.branches:
-            raise UserError(f"the video has {len(self.branches)} branches; there can be no more of them.")
-        session = parent.session.branch(command.chunk)
-        number = max(self.branches) + 1
-        branch = parent.fork(number, session)
-        branch.cut(command.chunk, session.frames)
-        if command.prompt is not None:
-            self.limits.check_prompt(command.prompt)
-            frame = session.set_prompt(command.prompt, transition=command.transition)
-            branch.at(command.prompt, frame, transition=command.transition)
-        self.branches[number], self._present = branch, number
-        self._emit({"type": "branched", "id": command.id, "parent": parent.number, **self._where()})
-
-    def _switch(self, number: int) -> None:
-        if number not in self.branches:
-            known = ", ".join(map(str, self.branches))
-            raise UserError(f"there is no branch {number}; the branches are {known}.")
-        self._present = number
-        self._emit({"type": "switched", **self._where()})
-
-    def _where(self) -> dict[str, int]:
-        branch = self.present
-        return {"branch": branch.number, "chunk": branch.session.chunks, "frame": branch.session.frames}
-
     # Chunks.
 
-    def _waits_for_viewer(self) -> bool:
-        """Whether there is enough on its way to the viewer for now."""
-        if not self._credits.room(self._next_frames):
-            return True
-        return self.order.realtime and not self._steps and self._pace.enough(self._credits.in_flight)
+    @property
+    def _strength_now(self) -> float | None:
+        return None if self.order.source is None else self._strength
 
     def _chunk_due(self) -> float:
-        if (self.state != "playing" and not self._steps) or self._waits_for_viewer():
+        if self.state != "playing" and not self._steps:
             return math.inf
-        if isinstance(self.order.source, Camera):
-            return -math.inf if self.order.source.enough(self._next_frames) else math.inf
-        return self._pace.due() if self.order.realtime and not self._steps else -math.inf
+        session, source = self.present.session, self.order.source
+        frames = session.next_frames
+        if isinstance(source, Camera) and not source.enough(frames - session.queued):
+            return math.inf
+        return self._schedule.due(frames, stepping=self._steps > 0)
 
     def _at_an_end(self, engine: Engine) -> bool:
         """Whether there is nothing to make: then it pauses or stops, and says so."""
@@ -357,18 +264,12 @@ class LiveVideo:
         self._follow_timeline(branch)
         self._feed(session)
         frames = session.next_chunk()
-        now = self._clock()
-        with self._lock:
-            wanted = min(started, max(self._wanted, self._pace.due() if self.order.realtime else -math.inf))
-            self._wanted = now
-            self._next_frames = session.next_frames
-            sequence = self._credits.take(len(frames))
+        sequence, waited = self._schedule.made(len(frames), started=started)
         self._steps = max(0, self._steps - 1)
-        self._pace.made(len(frames), wanted=wanted, now=now)
         piece = Piece(first_frame, len(frames))
         branch.pieces.append(piece)
-        measured = {"queue": started - wanted, **{stage: session.timing[stage] for stage in _STAGES}}
-        kept = session.kept
+        measured = {"queue": waited, **{stage: session.timing[stage] for stage in _STAGES}}
+        kept, now = session.kept, self._clock()
         made = Made(
             frames=frames, sequence=sequence, branch=branch.number, chunk=chunk, frame=first_frame,
             prompt=session.prompt, kept=(kept.start, kept.stop - 1), timing=measured, piece=piece,
@@ -385,27 +286,21 @@ class LiveVideo:
         for moment in self.order.moments:
             if first <= moment.frame / self.fps < after:
                 self._strength = self._strength if moment.strength is None else moment.strength
-                self._set_prompt(moment.prompt, moment.transition, moment.over, id=None)
+                how: dict[str, Any] = {"transition": moment.transition, "over": moment.over}
+                self._emit(self.tree.set_prompt(moment.prompt, strength=self._strength_now, **how))
 
     def _feed(self, session: Any) -> None:
-        source, count = self.order.source, session.next_frames
+        """Give the session what the next chunk is made from. After a rewind it has that already."""
+        source = self.order.source
+        if source is None:
+            return
+        missing = max(0, session.next_frames - session.queued)
         if isinstance(source, Camera):
-            session.push(source.take(count), strength=self._strength)
-        elif source is not None:
-            session.push(source[session.frames : session.frames + count], strength=self._strength)
+            frames = source.take(missing)
+        else:
+            start = session.frames + session.queued
+            frames = source[start : start + missing]
+        session.push(frames, strength=self._strength)
 
     def _complain(self, code: str, message: str) -> None:
         self._emit({"type": "error", "code": code, "message": message, "fatal": False})
-
-
-def _said(error: Exception) -> tuple[str, str]:
-    """What a viewer hears of a failure: a code and a sentence."""
-    import torch
-
-    if isinstance(error, UserError):
-        return "refused", str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return "memory", "the device has no memory left for this video; try again when others have ended."
-    if isinstance(error, Lost):
-        return "engine", "the server lost its model and loads it again; start the video anew in a moment."
-    return "internal", "this video failed for a reason that only the server's log knows; start it anew."

@@ -13,7 +13,7 @@ from causvid.models.text import check_prompt
 from causvid.serve.branches import Moment
 from causvid.serve.camera import Camera
 from causvid.serve.limits import Limits
-from causvid.serve.live import DEFAULT_STRENGTH, Order
+from causvid.serve.order import DEFAULT_STRENGTH, Order
 from causvid.serve.protocol import Mode
 from causvid.serve.uploads import Uploads
 from causvid.types import Frames

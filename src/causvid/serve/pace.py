@@ -6,7 +6,10 @@ viewer costs neither memory nor turns. At the pace "realtime" a chunk is moreove
 shortly before its pictures are needed, so that a new prompt is seen soon. Knows numbers.
 """
 
+import math
+import threading
 from collections import deque
+from collections.abc import Callable
 
 from causvid.errors import UserError
 
@@ -25,7 +28,10 @@ class Credits:
         self.granted = granted
         self.sent = 0
         """Frames made for it so far: the sequence number of the next one."""
+        self.written = 0
+        """Of these, no longer in this program's memory."""
         self.shown = 0
+        """Of these, shown or never to be shown."""
 
     @property
     def in_flight(self) -> int:
@@ -33,12 +39,17 @@ class Credits:
 
     def room(self, frames: int) -> bool:
         """Whether a chunk of so many frames may be made. One chunk always may, if nothing is on its way."""
-        return self.in_flight == 0 or self.in_flight + frames <= self.granted
+        counts = (self.sent - self.shown, self.sent - self.written)
+        return all(count == 0 or count + frames <= self.granted for count in counts)
 
     def take(self, frames: int) -> int:
         """Count frames as sent; gives the first one's sequence number."""
         first, self.sent = self.sent, self.sent + frames
         return first
+
+    def wrote(self, sequence: int) -> None:
+        """The frame of this number has left, and with it all before."""
+        self.written = max(self.written, sequence + 1)
 
     def ack(self, sequence: int) -> None:
         """The frame of this number was shown, and with it all before.
@@ -48,7 +59,12 @@ class Credits:
         """
         if sequence >= self.sent:
             raise UserError(f"frame {sequence} is acknowledged, but only {self.sent} frames have been sent.")
+        self.wrote(sequence)
         self.shown = max(self.shown, sequence + 1)
+
+    def forgive(self) -> None:
+        """What is on its way will not be shown: something else comes now."""
+        self.shown = self.sent
 
 
 class Pace:
@@ -80,3 +96,71 @@ class Pace:
     def restart(self) -> None:
         """What was made will not be shown: something else comes now."""
         self._shown_until = float("-inf")
+
+
+class Schedule:
+    """When the next chunk of one video is due, and for how long it has been. For any thread."""
+
+    def __init__(
+        self, credits: Credits, *, fps: float | int, realtime: bool, clock: Callable[[], float]
+    ) -> None:
+        self._credits, self._realtime, self._clock = credits, realtime, clock
+        self._pace = Pace(fps)
+        self._lock = threading.RLock()
+        self._frames = 0
+        self._wanted = clock()
+
+    def ack(self, sequence: int) -> None:
+        """A frame was shown.
+
+        Raises:
+            UserError: there is no such frame.
+        """
+        self._let(lambda: self._credits.ack(sequence))
+
+    def wrote(self, sequence: int) -> None:
+        """A frame has left."""
+        self._let(lambda: self._credits.wrote(sequence))
+
+    def restart(self, arrived: float) -> None:
+        """Another place in time was asked for at this moment: it is wanted now, and nothing else is shown."""
+        with self._lock:
+            self._credits.forgive()
+            self.hurry(arrived)
+
+    def hurry(self, arrived: float) -> None:
+        """What was to come later is wanted since this moment."""
+        with self._lock:
+            self._pace.restart()
+            self._wanted = max(self._wanted, arrived)
+
+    def due(self, frames: int, *, stepping: bool) -> float:
+        """When a chunk of so many frames is to be begun; inf: the viewer has to show something first."""
+        with self._lock:
+            self._frames = frames
+            if self._full(stepping):
+                return math.inf
+            return self._pace.due() if self._realtime and not stepping else -math.inf
+
+    def made(self, frames: int, *, started: float) -> tuple[int, float]:
+        """A chunk exists now; gives its first sequence number, and how long it had to wait for its turn."""
+        with self._lock:
+            now = self._clock()
+            due = self._pace.due() if self._realtime else -math.inf
+            wanted = min(started, max(self._wanted, due))
+            self._wanted = now
+            self._pace.made(frames, wanted=wanted, now=now)
+            return self._credits.take(frames), started - wanted
+
+    def _full(self, stepping: bool) -> bool:
+        """Whether there is enough on its way for now."""
+        if not self._credits.room(self._frames):
+            return True
+        return self._realtime and not stepping and self._pace.enough(self._credits.in_flight)
+
+    def _let(self, change: Callable[[], None]) -> None:
+        with self._lock:
+            waited = self._full(stepping=False)
+            change()
+            if waited and not self._full(stepping=False):
+                self._wanted = self._clock()

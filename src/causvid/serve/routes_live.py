@@ -21,9 +21,9 @@ def add_session_routes(app: FastAPI, service: Service) -> None:
     async def session_video(id: str, branch: BranchNumber = None) -> FileResponse:
         """An MP4 of what a branch has shown so far, with the prompts, seed and model inside."""
         connection, line = _find(service, id, branch)
-        assert connection.tape is not None
+        assert connection.coder is not None
         facts = _facts(service, connection, line)
-        path = await asyncio.to_thread(connection.tape.video, list(line.pieces), facts)
+        path = await asyncio.to_thread(connection.coder.tape.video, list(line.pieces), facts)
         name = f"causvid-{facts['seed']}-{line.number}.mp4"
         gone = BackgroundTask(service.store.remove, path)
         return FileResponse(path, media_type="video/mp4", filename=name, background=gone)
@@ -37,11 +37,11 @@ def add_session_routes(app: FastAPI, service: Service) -> None:
 
 def _find(service: Service, id: str, branch: int | None) -> tuple[Connection, Branch]:
     connection = service.sessions.get(id)
-    if connection is None or connection.video is None or not connection.video.branches:
+    if connection is None or connection.video is None or not connection.video.tree.branches:
         what = "there is no such session, or it has no video; a session lasts as long as its connection."
         raise HTTPException(404, {"code": "not_found", "message": what})  # type: ignore[arg-type]
     video = connection.video
-    line = video.present if branch is None else video.branches.get(branch)
+    line = video.present if branch is None else video.tree.branches.get(branch)
     if line is None:
         what = f"there is no branch {branch} in this session."
         raise HTTPException(404, {"code": "not_found", "message": what})  # type: ignore[arg-type]

@@ -10,10 +10,10 @@ from starlette.exceptions import HTTPException
 
 from causvid import __version__
 from causvid.errors import UserError
+from causvid.generate.clip import frames_in
 from causvid.generate.inputs import latent_shape
-from causvid.generate.pipeline import frames_in
 from causvid.serve.jobs import Job, QueueFull
-from causvid.serve.live import Order
+from causvid.serve.order import Order
 from causvid.serve.orders import Wish, read_wish
 from causvid.serve.protocol import Id, Mode, Seed, Strength, Strict, Text
 from causvid.serve.service import Service
