@@ -3,16 +3,18 @@
  */
 
 import { Api, sentence, takeToken } from "./api.js";
+import { Beginning } from "./beginning.js";
 import { Branches } from "./branches.js";
 import { Camera } from "./camera.js";
 import { Connection } from "./connection.js";
-import { clock, icon, keep, make, part } from "./dom.js";
+import { clock, icon, keep, part } from "./dom.js";
 import { Glow, Noise } from "./glow.js";
 import { listen } from "./keys.js";
 import { Live } from "./live.js";
 import { Meters } from "./meters.js";
 import { Notice } from "./notice.js";
 import { Player } from "./player.js";
+import { watch } from "./reconnect.js";
 import { Script } from "./script.js";
 import { Sources } from "./sources.js";
 import { Strip } from "./strip.js";
@@ -20,29 +22,10 @@ import { Taste } from "./taste.js";
 
 /** Frames on their way: enough for a slow network; the server makes them only when they are due. */
 const CREDITS = 48;
-/** Prompts that the embedded model knows every word of. */
-const EXAMPLES = {
-  tiny: [
-    "a red ball bounces on the grass under a blue sky",
-    "a golden star circles around over the sea at sunset",
-    "at night, a green heart pulses in a snowy field",
-    "a purple triangle rocks back and forth on a beach while it rains",
-  ],
-};
-const OTHER_EXAMPLES = ["a red fox walks through fresh snow at dawn, handheld camera"];
-
-/** What is said when the connection is gone. */
-const AWAY = {
-  again: "The connection is gone. It is tried again by itself.",
-  asleep: "Nothing happened for a while, so the place was given to others. Press any key to come back.",
-  token: "The server asks for its token. Open the address it printed when it started.",
-};
-
 const screen = part("screen", HTMLCanvasElement);
 const prompt = part("prompt", HTMLTextAreaElement);
 const ask = part("ask", HTMLFormElement);
 const transition = part("transition", HTMLSelectElement);
-const seed = part("seed", HTMLInputElement);
 const strength = part("strength", HTMLInputElement);
 const token = takeToken();
 const api = new Api(token);
@@ -52,18 +35,18 @@ const meters = new Meters();
 const glow = new Glow(part("glow", HTMLCanvasElement));
 const noise = new Noise();
 const camera = new Camera(part("mirror", HTMLVideoElement));
-const sources = new Sources((file, type) => api.upload(file, type), (message) => notice.say(message));
+const sources = new Sources({
+  upload: (file, type) => api.upload(file, type),
+  complain: (message) => notice.say(message),
+  open: () => document.body.dataset.state === "idle",
+});
 const player = new Player(screen, ({ packet }, queued) => live.drawn(packet, queued));
 const live = new Live(connection, player);
 const strip = new Strip(part("strip", HTMLOListElement), { rewind, branch });
 const branches = new Branches(part("tree", HTMLElement), (id) => live.switch(id));
-const script = new Script(told, play);
+const beginning = new Beginning(live, { sources, camera, connection, complain, asked });
+const script = new Script(told, (timeline) => beginning.play(timeline));
 const taste = new Taste(screen);
-let starting = false;
-/** What the server said before it closed the connection. */
-let farewell = "";
-/** The prompts of a video that was lost. @type {import("./history.js").Event[]} */
-let gone = [];
 
 /** What the script shows: the prompts so far, or what is about to be asked. */
 function told() {
@@ -72,14 +55,9 @@ function told() {
   const first = words ? [{ time: 0, prompt: words, transition: "soft" }] : [];
   return {
     events: events.length ? events : first,
-    seed: live.running ? live.history.seed : chosenSeed(),
+    seed: live.running ? live.history.seed : beginning.seed,
     model: live.welcome?.model ?? "",
   };
-}
-
-function chosenSeed() {
-  const value = seed.value.trim();
-  return /^\d{1,15}$/.test(value) ? Number(value) : null;
 }
 
 /** @param {"idle" | "live"} state */
@@ -91,70 +69,47 @@ function show(state) {
   else noise.stop();
 }
 
-/**
- * Begin a video.
- * @param {import("./script.js").Timeline | null} timeline
- */
-async function begin(timeline) {
-  const words = timeline ? timeline.events[0].prompt : prompt.value.trim();
-  if (!words) {
-    notice.say("Say what the video shows, then press Enter.");
-    prompt.focus();
-    return;
-  }
-  if (!connection.up) {
-    notice.say("There is no connection to the server yet. It is tried again by itself.");
-    return;
-  }
-  if (starting) return;
-  starting = true;
-  ask.classList.add("waiting");
-  try {
-    const source = await sources.prepare();
-    camera.close();
-    if (source.mode === "camera") await camera.open();
-    meters.reset();
-    live.start({ prompt: words, seed: timeline?.seed ?? chosenSeed(), timeline, ...source });
-  } catch (error) {
-    ask.classList.remove("waiting");
-    complain(error);
-  } finally {
-    starting = false;
-  }
-}
-
-/** @param {import("./script.js").Timeline} timeline */
-function play(timeline) {
-  prompt.value = timeline.events[0].prompt;
-  begin(timeline);
-}
-
 function submit() {
-  if (!live.running) return begin(null);
+  if (!live.running) return beginning.begin();
   const words = prompt.value.trim();
   if (!words) return;
-  ask.classList.add("waiting");
+  asked(true);
   live.prompt(words, transition.value);
 }
 
 /** @param {number} chunk */
 function rewind(chunk) {
-  if (!live.running) return;
-  const piece = live.history.path.find((p) => p.chunk === chunk);
-  if (!piece || !live.history.isKept(chunk)) {
-    notice.say("That is too far back: the server no longer keeps it. Brighter pictures can be gone back to.");
-    return;
-  }
+  const piece = stand(chunk);
+  if (!piece) return;
   prompt.value = piece.prompt;
   live.rewind(chunk);
+  strip.mark(chunk);
 }
 
 /** @param {number} chunk */
 function branch(chunk) {
-  if (!live.running || chunk < 0) return;
-  live.branch(chunk);
+  const from = Math.min(chunk, live.history.kept[1]);
+  if (!stand(from)) return;
+  live.branch(from);
   prompt.focus();
   prompt.select();
+}
+
+/**
+ * Shows the picture of a chunk that one can go back to.
+ * @param {number} chunk
+ */
+function stand(chunk) {
+  if (!live.running) return null;
+  const piece = live.history.path.find((p) => p.chunk === chunk);
+  if (!piece || !live.history.isKept(chunk)) {
+    complain("That is too far back: the server no longer keeps it. One can go back to the brighter pictures.");
+    return null;
+  }
+  const picture = strip.picture(chunk);
+  if (picture) player.still(picture);
+  part("time", HTMLOutputElement).textContent = clock(piece.frame / live.fps, 1);
+  return piece;
 }
 
 /** @param {number} by   -1 for a chunk back, 1 forward */
@@ -182,9 +137,15 @@ function anew() {
   camera.close();
   live.stop();
   notice.clear();
+  describe();
   show("idle");
   prompt.focus();
   prompt.select();
+}
+
+/** Something is on its way, or nothing is any more. @param {boolean} waiting */
+function asked(waiting) {
+  ask.classList.toggle("waiting", waiting);
 }
 
 /** @param {unknown} error */
@@ -199,46 +160,46 @@ function redraw() {
   script.follow();
 }
 
+/** A branch is taken up where it ended. */
+function switched() {
+  const last = live.history.path.at(-1);
+  const picture = last && strip.picture(last.chunk);
+  if (picture) player.still(picture);
+  if (last) prompt.value = last.prompt;
+}
+
+/** The model, and the seed of what is shown. @param {number} [seed] */
+function describe(seed) {
+  const { model, size } = live.welcome ?? { model: "", size: [0, 0] };
+  const facts = [model, `${size[1]} × ${size[0]}`, ...(seed === undefined ? [] : [`seed ${seed}`])];
+  part("model", HTMLElement).textContent = facts.join(" · ");
+}
+
 /** @param {import("./protocol.js").Message & {unknown?: string[], reason?: string}} message */
 function said(message) {
   if (message.type === "welcome") {
-    part("model", HTMLElement).textContent = `${message.model} · ${message.size[1]} × ${message.size[0]}`;
+    describe();
     document.documentElement.style.setProperty("--ratio", String(message.size[1] / message.size[0]));
-    suggest(message.model);
+    beginning.suggest(message.model);
     if (!live.running) show("idle");
   } else if (message.type === "started") {
-    gone = [];
-    seed.value = String(message.seed);
-    show("live");
+    beginning.begun();
+    describe(message.seed);
+    meters.reset();
     notice.clear();
+    show("live");
     script.reset();
-    const { welcome } = live;
-    if (sources.mode === "camera" && welcome) {
-      camera.run({ ...welcome, waiting: () => connection.waiting, send: (bytes) => connection.sendBytes(bytes) });
-    }
+  } else if (message.type === "switched") {
+    switched();
   } else if (message.type === "error") {
-    ask.classList.remove("waiting");
+    if (!live.running && document.body.dataset.state === "live") show("idle");
+    asked(false);
     notice.say(sentence(message.message), { stay: message.fatal });
-    farewell = message.fatal ? sentence(message.message) : "";
   } else if (message.type === "paused" && message.reason) notice.say(message.reason);
   if (message.unknown?.length) {
     const words = message.unknown.map((word) => `“${word}”`).join(", ");
     notice.say(`This model does not know ${words}; it goes by the other words.`);
   }
-}
-
-/** @param {string} model */
-function suggest(model) {
-  const examples = EXAMPLES[/** @type {"tiny"} */ (model)] ?? OTHER_EXAMPLES;
-  const list = examples.map((words) => {
-    const button = make("button", { type: "button" }, words);
-    button.addEventListener("click", () => {
-      prompt.value = words;
-      begin(null);
-    });
-    return make("li", {}, button);
-  });
-  part("examples", HTMLUListElement).replaceChildren(...list);
 }
 
 /** @param {boolean} paused */
@@ -263,19 +224,16 @@ on("said", said);
 on("past", redraw);
 on("turned", turned);
 on("began", (milliseconds) => {
-  ask.classList.remove("waiting");
+  asked(false);
   meters.first(milliseconds);
 });
 on("edited", (milliseconds) => {
-  ask.classList.remove("waiting");
+  asked(false);
   meters.edit(milliseconds);
 });
-on("piece", ({ piece, message }) => {
-  const { history, fps } = live;
-  strip.add(piece, { fps, isKept: (chunk) => history.isKept(chunk) });
-  branches.draw(history.branches, history.present, fps);
-  meters.chunk(message.timing, message.frames / fps);
-  script.follow();
+on("piece", (message) => {
+  redraw();
+  meters.chunk(message.timing, message.frames / live.fps);
 });
 on("shown", (packet) => {
   meters.count();
@@ -285,29 +243,18 @@ on("shown", (packet) => {
 });
 on("ended", () => {
   camera.close();
-  ask.classList.remove("waiting");
+  asked(false);
   notice.say("This video has ended.", { stay: true, action: ["New video", () => show("idle")] });
 });
 
-connection.addEventListener("up", () => {
-  farewell = "";
-  if (gone.length) notice.say("Connected again.", { stay: true, action: ["Play it again", replay] });
-  else notice.clear();
+watch(connection, live, {
+  notice,
+  gone: () => {
+    camera.close();
+    asked(false);
+  },
+  replay: (timeline) => beginning.play(timeline),
 });
-connection.addEventListener("down", (event) => {
-  if (live.running) gone = live.history.events(live.fps);
-  live.lost();
-  camera.close();
-  ask.classList.remove("waiting");
-  notice.say(farewell || AWAY[/** @type {CustomEvent<keyof typeof AWAY>} */ (event).detail], { stay: true });
-});
-
-/** The video that went with the connection, from its beginning: the same seed and script show the same. */
-function replay() {
-  const events = gone;
-  gone = [];
-  play({ causvid_timeline: 1, seed: live.history.seed, events });
-}
 
 ask.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -333,9 +280,6 @@ const actions = {
   help: () => part("shortcuts", HTMLDialogElement).showModal(),
   theme: () => taste.theme(),
   crisp: () => taste.crisp(),
-  dice: () => {
-    seed.value = String(crypto.getRandomValues(new Uint32Array(1))[0] % 100_000);
-  },
 };
 for (const [id, action] of Object.entries(actions)) part(id, HTMLButtonElement).addEventListener("click", action);
 listen({
@@ -343,19 +287,6 @@ listen({
   b: actions.branch, d: download, n: anew, s: actions["show-script"], t: actions.theme, p: actions.crisp,
   "?": actions.help,
 });
-addEventListener("dragover", (event) => {
-  if (document.body.dataset.state !== "idle" || !event.dataTransfer?.types.includes("Files")) return;
-  event.preventDefault();
-  document.body.classList.add("dropping");
-});
-for (const end of ["dragleave", "drop"]) addEventListener(end, () => document.body.classList.remove("dropping"));
-addEventListener("drop", (event) => {
-  const file = event.dataTransfer?.files[0];
-  if (!file || document.body.dataset.state !== "idle") return;
-  event.preventDefault();
-  sources.take(file, (message) => notice.say(message));
-});
-
 show("idle");
 prompt.focus();
 connection.open();

@@ -27,7 +27,7 @@ export class Decoder {
 
   /**
    * @param {(decoded: Decoded) => void} onPicture
-   * @param {(packet: Packet | null) => void} onError   a picture that could not be decoded
+   * @param {() => void} onError   a picture could not be decoded
    */
   constructor(onPicture, onError) {
     this.#onPicture = onPicture;
@@ -57,14 +57,14 @@ export class Decoder {
       const picture = await made;
       if (epoch !== this.#epoch) picture?.close();
       else if (picture) this.#onPicture({ packet, picture });
-      else this.#onError(packet);
+      else this.#onError();
     });
   }
 
   /** @param {Packet} packet */
   #pushVideo(packet) {
     if (this.#needsKey && !packet.key) {
-      this.#onError(packet);
+      this.#onError();
       return;
     }
     const video = this.#decoder();
@@ -98,6 +98,6 @@ export class Decoder {
   #broken() {
     this.#coming.clear();
     this.#needsKey = true;
-    this.#onError(null);
+    this.#onError();
   }
 }

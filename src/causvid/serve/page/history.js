@@ -50,17 +50,13 @@ export class History {
     this.kept = [0, -1];
   }
 
-  /**
-   * @param {ChunkMessage} message
-   * @returns {Piece | null}   null for a branch we do not know
-   */
+  /** @param {ChunkMessage} message */
   add({ branch: id, chunk, frame, frames, prompt, kept, thumbnail }) {
     const branch = this.branches.get(id);
-    if (!branch) return null;
+    if (!branch) return;
     const piece = { chunk, frame, frames, prompt, thumbnail };
     branch.path = [...branch.path.filter((p) => p.chunk < chunk), piece];
     if (id === this.present) this.kept = kept;
-    return piece;
   }
 
   /** @param {{branch: number, frame: number, transition: string}} prompted */

@@ -7,7 +7,9 @@
  * "edited", "turned", "ended", "said".
  */
 
+import { Acks } from "./acks.js";
 import { Decoder } from "./decoder.js";
+import { Edits } from "./edits.js";
 import { History } from "./history.js";
 
 /**
@@ -17,10 +19,8 @@ import { History } from "./history.js";
  * @typedef {import("./player.js").Player} Player
  */
 
-/** Frames shown between acknowledgements; the last one that waits is always acknowledged. */
-const ACK_EVERY = 3;
-/** While somebody looks at a paused video, the server hears from us this often: it forgets the silent. */
-const SIGN_OF_LIFE = 60_000;
+/** Part of a chunk's duration for which the picture may stand still so that a new prompt is seen sooner. */
+const STALL = 0.3;
 
 export class Live extends EventTarget {
   history = new History();
@@ -33,15 +33,15 @@ export class Live extends EventTarget {
   #connection;
   #player;
   #decoder;
-  #dropping = false;
-  #received = -1;
-  #acked = -1;
+  /** Answers to come, after each of which another future begins. */
+  #turns = 0;
+  #steps = 0;
   #starting = 0;
-  #ids = 0;
-  /** @type {Map<number, number>} */
-  #asked = new Map();
-  /** Prompts under way: when asked, and the frame that shows them. @type {{since: number, branch: number, frame: number}[]} */
-  #edits = [];
+  #edits = new Edits();
+  #acks;
+  /** Seconds that the last chunk took. */
+  #cost = 0;
+  #fromCamera = false;
 
   /**
    * @param {Connection} connection
@@ -51,13 +51,18 @@ export class Live extends EventTarget {
     super();
     this.#connection = connection;
     this.#player = player;
+    this.#acks = new Acks((frame) => connection.send({ type: "ack", frame }));
     this.#decoder = new Decoder(
       (decoded) => player.push(decoded),
-      (packet) => this.#lost(packet),
+      () => this.#acks.all(),
     );
     connection.addEventListener("packet", (event) => this.#packet(/** @type {CustomEvent} */ (event).detail));
     connection.addEventListener("message", (event) => this.#message(/** @type {CustomEvent} */ (event).detail));
-    setInterval(() => this.#signOfLife(), SIGN_OF_LIFE);
+  }
+
+  /** Whether what comes belongs to a future that was given up. */
+  get #dropping() {
+    return !this.running || this.#turns > 0;
   }
 
   get fps() {
@@ -66,9 +71,9 @@ export class Live extends EventTarget {
 
   /** @param {Record<string, unknown>} order   what `start` says beside its type */
   start(order) {
-    if (this.running) this.#connection.send({ type: "stop" });
-    this.#drop();
+    this.stop();
     this.#starting = performance.now();
+    this.#fromCamera = order.mode === "camera";
     this.#connection.send({ type: "start", pace: "realtime", timeline: null, ...order });
   }
 
@@ -77,9 +82,8 @@ export class Live extends EventTarget {
    * @param {string} transition
    */
   prompt(prompt, transition) {
-    const id = this.#ids++;
-    this.#asked.set(id, performance.now());
-    this.#connection.send({ type: "prompt", prompt, transition, id });
+    this.#takeBack();
+    this.#ask({ since: performance.now(), prompt, transition, again: false });
   }
 
   /** @param {number} strength */
@@ -100,23 +104,25 @@ export class Live extends EventTarget {
     const rest = this.#player.restOfChunk;
     if (rest !== null) this.#player.playUntil(rest);
     else this.#connection.send({ type: "step" });
+    if (rest === null) this.#steps += 1;
   }
 
   /** @param {number} chunk */
   rewind(chunk) {
-    this.#drop();
+    this.#stand(chunk);
     this.#connection.send({ type: "rewind", chunk });
   }
 
   /** @param {number} chunk */
   branch(chunk) {
-    this.#drop();
-    this.#connection.send({ type: "branch", chunk, prompt: null, id: this.#ids++ });
+    this.#stand(chunk);
+    this.#connection.send({ type: "branch", chunk, prompt: null, id: this.#edits.next() });
   }
 
   /** @param {number} branch */
   switch(branch) {
     this.#drop();
+    this.#turns += 1;
     this.#connection.send({ type: "switch", branch });
   }
 
@@ -130,9 +136,10 @@ export class Live extends EventTarget {
   lost() {
     this.#decoder.reset();
     this.#player.flush();
-    this.#received = this.#acked = -1;
-    this.#dropping = this.running = false;
-    this.#edits = [];
+    this.#acks.reset();
+    this.#edits.forget();
+    this.running = false;
+    this.#turns = 0;
   }
 
   /**
@@ -142,12 +149,10 @@ export class Live extends EventTarget {
    */
   drawn(packet, queued) {
     this.shown = { branch: packet.branch, chunk: this.#chunkOf(packet), frame: packet.frame };
-    this.#ack(packet.sequence, queued === 0);
+    this.#acks.shown(packet.sequence, queued === 0);
     if (this.#starting) this.#tell("began", performance.now() - this.#starting);
     this.#starting = 0;
-    const seen = this.#edits.filter(({ branch, frame }) => branch === packet.branch && packet.frame >= frame);
-    for (const { since } of seen) this.#tell("edited", performance.now() - since);
-    if (seen.length) this.#edits = this.#edits.filter((edit) => !seen.includes(edit));
+    for (const milliseconds of this.#edits.seen(packet)) this.#tell("edited", milliseconds);
     this.#tell("shown", packet);
   }
 
@@ -158,41 +163,55 @@ export class Live extends EventTarget {
     return piece?.chunk ?? -1;
   }
 
+  /** @param {import("./edits.js").Edit} edit */
+  #ask(edit) {
+    const { prompt, transition } = edit;
+    this.#connection.send({ type: "prompt", prompt, transition, id: this.#edits.ask(edit) });
+  }
+
+  /**
+   * Gives up a chunk that is here but was not begun to be shown, so that a new prompt acts on what is
+   * seen next. Not where the picture would stand still for long, nor where the past cannot be
+   * asked for again. Whether something was given up.
+   */
+  #takeBack() {
+    const unseen = this.#player.unseen;
+    if (!unseen || this.#fromCamera || this.#dropping) return false;
+    const { packet, before } = unseen;
+    const chunk = this.#chunkOf(packet);
+    const standing = this.#cost - before / this.fps;
+    const duration = (this.welcome?.chunk_frames ?? 0) / this.fps;
+    if (packet.frame === 0 || standing > STALL * duration || !this.history.isKept(chunk)) return false;
+    this.#turns += 1;
+    this.#decoder.reset();
+    this.#player.cut(before);
+    this.#acks.all();
+    this.#connection.send({ type: "rewind", chunk });
+    return true;
+  }
+
+  /** Another future begins where this chunk began. @param {number} chunk */
+  #stand(chunk) {
+    this.#drop();
+    this.#turns += 1;
+    const frame = this.history.path.find((piece) => piece.chunk === chunk)?.frame ?? this.shown.frame;
+    this.shown = { branch: this.history.present, chunk, frame };
+  }
+
   /** What is on its way belongs to a future that is given up. */
   #drop() {
-    this.#dropping = true;
+    this.#steps = 0;
     this.#decoder.reset();
     this.#player.flush();
-    this.#ack(this.#received, true);
-    this.#edits = [];
-    this.#asked.clear();
+    this.#acks.all();
+    this.#edits.forget();
   }
 
   /** @param {Packet} packet */
   #packet(packet) {
-    this.#received = packet.sequence;
-    if (this.#dropping) this.#ack(packet.sequence, false);
+    this.#acks.got(packet.sequence);
+    if (this.#dropping) this.#acks.all();
     else this.#decoder.push(packet);
-  }
-
-  /** A picture that cannot be decoded counts as shown. @param {Packet | null} packet */
-  #lost(packet) {
-    this.#ack(packet?.sequence ?? this.#received, true);
-  }
-
-  /**
-   * @param {number} sequence
-   * @param {boolean} now
-   */
-  #ack(sequence, now) {
-    if (sequence <= this.#acked || !(now || sequence - this.#acked >= ACK_EVERY)) return;
-    this.#acked = sequence;
-    this.#connection.send({ type: "ack", frame: sequence });
-  }
-
-  #signOfLife() {
-    if (!this.running || this.#acked < 0 || document.visibilityState === "hidden") return;
-    this.#connection.send({ type: "ack", frame: this.#acked });
   }
 
   /** @param {Message} message */
@@ -205,7 +224,7 @@ export class Live extends EventTarget {
       case "started":
         this.history.start(message);
         this.running = true;
-        this.#resume();
+        this.#turns = 0;
         this.#turn(false);
         this.#tell("past", null);
         break;
@@ -219,7 +238,7 @@ export class Live extends EventTarget {
       case "branched":
       case "switched":
         this.history[message.type](/** @type {any} */ (message));
-        this.#resume();
+        this.#turns = Math.max(0, this.#turns - 1);
         this.#tell("past", null);
         break;
       case "paused":
@@ -230,36 +249,34 @@ export class Live extends EventTarget {
         this.#stopped();
         break;
       case "error":
-        if (this.#dropping && this.running) this.#resume();
-        this.#asked.clear();
+        this.#turns = 0;
+        this.#edits.forget();
     }
     this.#tell("said", message);
-  }
-
-  #resume() {
-    this.#dropping = false;
-    if (this.paused) this.#player.pause();
-    else this.#player.play();
   }
 
   /** @param {import("./protocol.js").Chunk} message */
   #piece(message) {
     if (this.#dropping) return;
-    if (this.paused) this.#player.playUntil(message.frame + message.frames - 1);
-    const piece = this.history.add(message);
-    if (piece) this.#tell("piece", { piece, message });
+    this.#cost = Object.values(message.timing).reduce((sum, seconds) => sum + seconds, 0);
+    if (this.paused && this.#steps > 0) this.#player.playUntil(message.frame + message.frames - 1);
+    this.#steps = Math.max(0, this.#steps - 1);
+    this.history.add(message);
+    this.#tell("piece", message);
   }
 
   /** @param {import("./protocol.js").Prompted} message */
   #prompted(message) {
     this.history.prompted(message);
-    const since = this.#asked.get(message.id);
-    this.#asked.delete(message.id);
-    if (since !== undefined) this.#edits.push({ since, branch: message.branch, frame: message.frame });
+    const edit = this.#edits.answered(message.id);
+    if (!edit) return;
+    // A chunk of the old prompt may have been under way when we asked.
+    if (!edit.again && this.#takeBack()) this.#ask({ ...edit, again: true });
+    else this.#edits.promise(edit, message);
   }
 
   #stopped() {
-    if (this.#dropping) return; // a new one is already asked for
+    if (!this.running) return; // as we asked
     this.running = false;
     this.#tell("ended", null);
   }

@@ -60,10 +60,14 @@ export class Player {
 
   /** Drops what was not shown. The last picture stays. */
   flush() {
-    for (const { picture } of this.#queue) picture.close();
-    this.#queue = [];
+    this.cut(0);
     this.#offset = null;
     this.#until = -1;
+  }
+
+  /** Shows a picture from elsewhere, until the next one is due. @param {CanvasImageSource} picture */
+  still(picture) {
+    this.#context.drawImage(picture, 0, 0, this.#canvas.width, this.#canvas.height);
   }
 
   play() {
@@ -86,6 +90,20 @@ export class Player {
     this.#until = frame;
     this.#offset = null;
     this.#wake();
+  }
+
+  /**
+   * The first picture of the first chunk of which nothing was shown yet, and the number of pictures before it.
+   * @returns {{packet: import("./protocol.js").Packet, before: number} | null}
+   */
+  get unseen() {
+    const before = this.#queue.findIndex(({ packet }) => packet.first);
+    return before === -1 ? null : { packet: this.#queue[before].packet, before };
+  }
+
+  /** Drops what waits, but for the next pictures. @param {number} count */
+  cut(count) {
+    for (const { picture } of this.#queue.splice(count)) picture.close();
   }
 
   /** The last frame of the chunk that is under way, or null where nothing waits. */

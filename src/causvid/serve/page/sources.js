@@ -11,6 +11,7 @@ import { make, part } from "./dom.js";
 
 const IMAGES = ["image/jpeg", "image/png", "image/webp"];
 const VIDEOS = ["video/mp4", "video/webm", "video/x-matroska", "video/quicktime"];
+const ACCEPTED = "Choose a JPEG, PNG or WebP picture, or an MP4, WebM, MKV or MOV video.";
 /** What browsers call nothing or something else, by the end of the name. */
 const BY_SUFFIX = /** @type {Record<string, string>} */ ({ mkv: "video/x-matroska", mov: "video/quicktime" });
 
@@ -24,23 +25,26 @@ export class Sources {
   /** @type {File | null} */
   #chosen = null;
   #upload;
+  #complain;
 
   /**
-   * @param {(file: Blob, type: string) => Promise<string>} upload   gives the id of the upload
-   * @param {(message: string) => void} complain
+   * @param {{upload: (file: Blob, type: string) => Promise<string>, complain: (message: string) => void,
+   *   open: () => boolean}} with_   `upload` gives the id of the upload; files are taken while `open`
    */
-  constructor(upload, complain) {
+  constructor({ upload, complain, open }) {
     this.#upload = upload;
+    this.#complain = complain;
     this.#form.addEventListener("change", (event) => {
       if (event.target instanceof HTMLInputElement && event.target.name === "source") this.#forget();
       this.#arrange();
     });
     this.#file.addEventListener("change", () => {
       const [file] = this.#file.files ?? [];
+      if (file) this.take(file);
       this.#file.value = "";
-      if (file) this.take(file, complain);
     });
     part("source-pick", HTMLButtonElement).addEventListener("click", () => this.#file.click());
+    this.#listenForDrops(open);
     this.#arrange();
   }
 
@@ -58,12 +62,11 @@ export class Sources {
   /**
    * A file that was picked or dropped.
    * @param {File} file
-   * @param {(message: string) => void} complain
    */
-  take(file, complain) {
+  take(file) {
     const type = typeOf(file);
     if (![...IMAGES, ...VIDEOS].includes(type)) {
-      complain(`${file.name} cannot be read here. Choose a JPEG, PNG or WebP picture, or an MP4, WebM, MKV or MOV video.`);
+      this.#complain(`${file.name} cannot be read here. ${ACCEPTED}`);
       return;
     }
     this.#select(IMAGES.includes(type) ? "image" : "video");
@@ -114,6 +117,24 @@ export class Sources {
     if (shown instanceof HTMLImageElement || shown instanceof HTMLVideoElement) URL.revokeObjectURL(shown.src);
     this.#preview.replaceChildren();
     this.#name.textContent = "";
+  }
+
+  /** @param {() => boolean} open */
+  #listenForDrops(open) {
+    const mark = (/** @type {boolean} */ on) => document.body.classList.toggle("dropping", on);
+    addEventListener("dragover", (event) => {
+      if (!open() || !event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      mark(true);
+    });
+    addEventListener("dragleave", () => mark(false));
+    addEventListener("drop", (event) => {
+      mark(false);
+      const file = event.dataTransfer?.files[0];
+      if (!file || !open()) return;
+      event.preventDefault();
+      this.take(file);
+    });
   }
 
   #arrange() {

@@ -19,6 +19,8 @@ export class Strip {
   #fps = 1;
   /** @type {Map<number, HTMLButtonElement>} */
   #buttons = new Map();
+  /** What is drawn. @type {Piece[]} */
+  #pieces = [];
   #shown = -1;
 
   /**
@@ -33,30 +35,24 @@ export class Strip {
   }
 
   /**
-   * Draws the whole strip anew.
+   * Shows this path; what it shares with the one before stays as it is.
    * @param {Piece[]} path
    * @param {{fps: number, isKept: (chunk: number) => boolean}} about
    */
   draw(path, { fps, isKept }) {
     this.#fps = fps;
-    this.#buttons.clear();
-    this.#root.replaceChildren();
-    for (const piece of path.slice(-LONGEST)) this.#append(piece);
-    this.fade(isKept);
-    this.#follow(true);
-  }
-
-  /**
-   * @param {Piece} piece
-   * @param {{fps: number, isKept: (chunk: number) => boolean}} about
-   */
-  add(piece, { fps, isKept }) {
-    this.#fps = fps;
+    const wanted = path.slice(-LONGEST);
     const following = this.#atEnd();
-    this.#append(piece);
-    while (this.#buttons.size > LONGEST) this.#dropOldest();
+    const same = wanted.findIndex((piece, index) => piece !== this.#pieces[index]);
+    for (const { chunk } of this.#pieces.splice(same === -1 ? wanted.length : same)) this.#remove(chunk);
+    for (const piece of wanted.slice(this.#pieces.length)) this.#append(piece);
     this.fade(isKept);
     if (following) this.#follow();
+  }
+
+  /** The picture of a chunk. @param {number} chunk */
+  picture(chunk) {
+    return this.#buttons.get(chunk)?.querySelector("img") ?? null;
   }
 
   /** @param {(chunk: number) => boolean} isKept */
@@ -101,6 +97,7 @@ export class Strip {
     run.lastElementChild?.append(make("li", { class: "piece" }, back, fork));
     if (piece.chunk === this.#shown) back.setAttribute("aria-current", "true");
     this.#buttons.set(piece.chunk, back);
+    this.#pieces.push(piece);
     if (this.#buttons.size === 1) back.tabIndex = 0;
   }
 
@@ -112,12 +109,11 @@ export class Strip {
     return run;
   }
 
-  #dropOldest() {
-    const [oldest] = this.#buttons;
-    if (!oldest) return;
-    const [chunk, button] = oldest;
-    const run = button.closest(".run");
-    button.closest(".piece")?.remove();
+  /** @param {number} chunk */
+  #remove(chunk) {
+    const button = this.#buttons.get(chunk);
+    const run = button?.closest(".run");
+    button?.closest(".piece")?.remove();
     if (!run?.querySelector(".piece")) run?.remove();
     this.#buttons.delete(chunk);
   }

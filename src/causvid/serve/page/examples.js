@@ -1,0 +1,33 @@
+/**
+ * Prompts to begin with.
+ */
+
+import { make, part } from "./dom.js";
+
+/** By model; the embedded one knows every word of its own. @type {Record<string, string[]>} */
+const EXAMPLES = {
+  tiny: [
+    "a red ball bounces on the grass under a blue sky",
+    "a golden star circles around over the sea at sunset",
+    "at night, a green heart pulses in a snowy field",
+    "a purple triangle rocks back and forth on a beach while it rains",
+  ],
+};
+const OTHERS = [
+  "a red fox walks through fresh snow at dawn, handheld camera",
+  "waves roll onto a black beach under heavy clouds, slow aerial shot",
+  "a steam train crosses a stone bridge in autumn light",
+];
+
+/**
+ * @param {string} model
+ * @param {(prompt: string) => void} choose
+ */
+export function suggest(model, choose) {
+  const list = (EXAMPLES[model] ?? OTHERS).map((prompt) => {
+    const button = make("button", { type: "button" }, prompt);
+    button.addEventListener("click", () => choose(prompt));
+    return make("li", {}, button);
+  });
+  part("examples", HTMLUListElement).replaceChildren(...list);
+}
