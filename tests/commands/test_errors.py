@@ -7,15 +7,56 @@ import time
 from dataclasses import replace
 
 import pytest
+import torch
 from command_line import MAKE, in_a_process, left_in
 from random_model import random_student
 
 from causvid import cli
 from causvid.cli import main
+from causvid.data.video import ClipWriter
 
 BAD = {
     "no such model": (["generate", "nope", "a ball"], "no model 'nope'"),
     "an empty prompt": ([*MAKE, " "], "the prompt is empty"),
+    "no prompt": (["generate", "student"], "say once what the video shows"),
+    "two places that say it": ([*MAKE, "a", "--from", "out.mp4"], "PROMPT and --from were given"),
+    "no model": (["generate", "--prompts-file", "prompts.txt"], "which model?"),
+    "a list that is missing": (
+        ["generate", "student", "--prompts-file", "no.txt", "-o", "clips"],
+        "no.txt cannot",
+    ),
+    "a list without prompts": (
+        ["generate", "student", "--prompts-file", "notes.csv", "-o", "clips"],
+        "holds 0 prompts",
+    ),
+    "a list into a file": (
+        ["generate", "student", "--prompts-file", "notes.txt", "-o", "out.mp4"],
+        "names a folder",
+    ),
+    "a repetition of nothing": (["generate", "--from", "nope.mp4"], "nope.mp4 cannot be read"),
+    "a repetition of some text": (["generate", "--from", "text.png"], "text.png is damaged or not"),
+    "a clip of an unknown model": (["generate", "--from", "random.webp"], "no model 'random'"),
+    "a clip without its picture": (
+        ["generate", "student", "--from", "picture.webp"],
+        "start.png cannot be read",
+    ),
+    "a clip that does not say enough": (
+        ["generate", "student", "--from", "bare.webp"],
+        "does not say its seed",
+    ),
+    "a clip that was an edit": (
+        ["generate", "student", "--from", "edit.webp"],
+        "`causvid edit` from another",
+    ),
+    "levels that are none": ([*MAKE, "a", "--sigmas", "1,low"], "sigmas are '1,low'"),
+    "levels that rise": ([*MAKE, "a", "--sigmas", "0.5,1"], "must fall"),
+    "levels and steps": ([*MAKE, "a", "--sigmas", "1", "--steps", "3"], "neither steps nor shift"),
+    "no steps": ([*MAKE, "a", "--steps", "0"], "steps is 0"),
+    "a blend over nothing": (
+        [*MAKE, "a", "--prompt-at", "1", "box", "--transition", "blend", "--over", "0"],
+        "over is 0",
+    ),
+    "a small decoder for a small model": ([*MAKE, "a", "--vae", "tiny"], "own is small already"),
     "an empty later prompt": ([*MAKE, "a", "--prompt-at", "1", ""], "the prompt is empty"),
     "a prompt after the end": (
         [*MAKE, "a", "--seconds", "2", "--prompt-at", "2", "box"],
@@ -79,7 +120,19 @@ def broken(models, tmp_path_factory):
     half.save(folder / "half")
     (folder / "text.png").write_text("no picture")
     (folder / "notes.txt").write_text("no clip")
+    (folder / "notes.csv").write_text("# no prompt")
+    _clip(folder / "random.webp")
+    _clip(folder / "picture.webp", image="start.png")
+    _clip(folder / "bare.webp", seed=None)
+    _clip(folder / "edit.webp", verb="edit")
     return folder
+
+
+def _clip(path, **other):
+    told = {"prompt": "a red ball", "seed": 0, "model": "random", "seconds": 1, **other}
+    told = {name: value for name, value in told.items() if value is not None}
+    with ClipWriter(path, fps=8, metadata=told) as clip:
+        clip.write(torch.zeros(8, 16, 16, 3, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -108,7 +161,7 @@ def test_an_unwritable_folder_is_one_line(here, capsys):
 def test_unknown_flags_and_missing_words_are_status_2(capsys):
     for words in (
         ["generate", "--nope"],
-        ["generate", "tiny"],
+        ["generate", "tiny", "a", "--transition", "fade"],
         ["nope"],
         ["bench", "x", "--seconds", "soon"],
     ):

@@ -1,11 +1,24 @@
-"""Verbs that make video. Torch is loaded inside them, never with this module."""
+"""Verbs that make video of words alone. Torch is loaded inside them, never with this module."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from causvid.commands.words import Base, Device, ModelName, read_size, warn_of_unknown_words
+from causvid.commands.flags import (
+    LoadFlags,
+    Loading,
+    Sampling,
+    SamplingFlags,
+    Scale,
+    Seconds,
+    Seed,
+    Size,
+    Transition,
+)
+from causvid.commands.order import Order, repeated, told, with_typed
+from causvid.commands.words import MaybeModel, complain, read_size, warn_of_unknown_words
 from causvid.errors import UserError
 
 
@@ -21,20 +34,23 @@ def demo(*, out: Path = Path()) -> None:
 
 
 def generate(
-    model: ModelName,
-    prompt: Annotated[Positional[str], arg(metavar="PROMPT")],
+    model: MaybeModel = None,
+    prompt: Annotated[Positional[str | None], arg(metavar="PROMPT")] = None,
     /,
     *,
-    seconds: float | None = None,
-    seed: int = 0,
-    image: Path | None = None,
+    seconds: Seconds = None,
+    seed: Seed = None,
+    image: Annotated[Path | None, arg(metavar="FILE")] = None,
     prompt_at: Annotated[UseAppendAction[tuple[tuple[float, str], ...]], arg(metavar="SECONDS PROMPT")] = (),
-    transition: Literal["soft", "recache"] = "soft",
-    size: Annotated[str | None, arg(metavar="HxW")] = None,
-    scale: int | None = None,
-    device: Device = "auto",
-    dtype: Literal["float32", "bfloat16"] = "float32",
-    base: Base = None,
+    transition: Transition | None = None,
+    over: Annotated[int | None, arg(metavar="CHUNKS")] = None,
+    timeline: Annotated[Path | None, arg(metavar="STORY.json")] = None,
+    again: Annotated[Path | None, arg(name="from", metavar="CLIP")] = None,
+    prompts_file: Annotated[Path | None, arg(metavar="FILE")] = None,
+    size: Size = None,
+    scale: Scale = None,
+    loading: Loading = LoadFlags(),  # noqa: B008
+    sampling: Sampling = SamplingFlags(),  # noqa: B008
     out: Annotated[Path, arg(aliases=["-o"])] = Path("out.mp4"),
 ) -> None:
     """Make a video of a prompt and write it while it grows.
@@ -42,41 +58,69 @@ def generate(
     Args:
         prompt: what the video shows.
         seconds: how long; 10 by default, or what a bidirectional model was trained on.
-        seed: the same seed gives the same video.
         image: a JPEG, PNG or WebP to start from; it is cropped to the video's shape.
         prompt_at: another prompt from a moment on; may be given several times.
-        transition: whether a new prompt leaves the past as it was, or reads it again.
-        size: height and width in pixels; by default what the model was trained at.
-        scale: enlarge the pictures by a whole number; by default what is comfortable to watch.
-        dtype: of the network's matrix products.
+        transition: what a new prompt does: soft leaves the past as it was, blend comes in over several
+            chunks, recache reads the past again, cut forgets it.
+        over: chunks that a blend takes.
+        timeline: prompts and their moments from a file, in place of PROMPT.
+        again: make a clip of causvid once more, from what is stored in it; other flags change that.
+        prompts_file: a video of every line, into the folder that -o names; files that are there are kept.
         out: where; .mp4, .gif, .webp, or .png for a contact sheet.
     """
-    import torch
+    from causvid.commands.making import make, make_all
 
-    from causvid.data.images import read_image
-    from causvid.generate.machine import use_threads
-    from causvid.generate.pipeline import load
-    from causvid.recording import record
-
-    pixels = read_size(size)
     if len(dict(prompt_at)) < len(prompt_at):
         raise UserError("two prompts are to begin at the same moment; give each --prompt-at its own.")
-    pipeline = load(model, device=device, dtype=getattr(torch, dtype), base=base)
-    use_threads(pipeline.bundle)
-    prompts = [prompt, *(text for _, text in prompt_at)]
-    warn_of_unknown_words([word for text in prompts for word in pipeline.unknown_words(text)])
-    start = None if image is None else read_image(image, size=pixels or pipeline.spec.size)
-    made = record(
-        pipeline,
-        prompt,
-        out,
+    order = with_typed(
+        _order(model, prompt, again=again, timeline=timeline, prompts_file=prompts_file),
         seconds=seconds,
         seed=seed,
-        image=start,
-        prompts_at=dict(prompt_at),
+        image=image,
+        prompts_at=dict(prompt_at) or None,
         transition=transition,
-        size=pixels,
-        scale=scale,
-        facts=None if image is None else {"image": image.name},
+        over=over,
+        size=read_size(size),
+        sampling=sampling.changes(),
     )
-    print(made)
+    pipeline = loading.load(order.model, dtype=order.dtype)
+    if prompts_file is not None:
+        make_all(pipeline, order, prompts_file, out, scale=scale, say=complain)
+        return
+    warn_of_unknown_words([word for text in order.prompts for word in pipeline.unknown_words(text)])
+    print(make(pipeline, order, out, scale=scale))
+
+
+def _order(
+    model: str | None,
+    prompt: str | None,
+    *,
+    again: Path | None,
+    timeline: Path | None,
+    prompts_file: Path | None,
+) -> Order:
+    """What is to be made, from the one place that says what it shows."""
+    said = [
+        name
+        for name, given in (
+            ("PROMPT", prompt),
+            ("--timeline", timeline),
+            ("--from", again),
+            ("--prompts-file", prompts_file),
+        )
+        if given is not None
+    ]
+    if len(said) != 1:
+        found = "none was given" if not said else f"{' and '.join(said)} were given"
+        raise UserError(
+            "say once what the video shows: with PROMPT after MODEL, --timeline, --from or --prompts-file; "
+            f"{found}."
+        )
+    order = Order(model="", prompt=prompt or "")
+    if again is not None:
+        order = repeated(again)
+    elif timeline is not None:
+        order = told(timeline)
+    if not (model or order.model):
+        raise UserError("which model? Name it first, as in `causvid generate tiny`.")
+    return replace(order, model=model or order.model)

@@ -17,6 +17,13 @@ ModelName = Annotated[
         help="a known name (tiny, or see `causvid models list`), a folder, a checkpoint, or a run",
     ),
 ]
+MaybeModel = Annotated[
+    Positional[str | None],
+    arg(
+        metavar="MODEL",
+        help="a known name (see `causvid models list`), a folder, a checkpoint, a run",
+    ),
+]
 RecipeName = Annotated[
     Positional[str], arg(metavar="RECIPE", help="a TOML file, or one of the package such as tiny/teacher")
 ]
