@@ -27,7 +27,7 @@ def student(tmp_path_factory):
 
 
 def test_a_bidirectional_model_is_measured_as_the_student_it_would_become(wan):
-    subject = random_subject(str(wan), decoding="own", **{**HOW, "window": 6})
+    subject = random_subject(str(wan), decoding="full", **{**HOW, "window": 6})
 
     found = measure(subject, size=(32, 48), chunks=3)
 
@@ -70,7 +70,7 @@ def test_a_sink_and_precision_are_as_asked_and_said(wan):
 
 
 def test_a_loaded_model_keeps_its_weights_levels_and_chunks(student):
-    subject = loaded_subject(str(student), base=None, decoding="own", **HOW)
+    subject = loaded_subject(str(student), base=None, decoding="full", **HOW)
 
     assert subject.spec.sigmas == (1.0, 0.75, 0.5) and subject.spec.layout.frames_per_chunk == 2
     assert torch.equal(
@@ -91,10 +91,10 @@ def test_a_released_model_needs_no_file():
 def test_what_does_not_fit_is_refused(wan, student):
     for name, change, size, message in (
         (wan, {"window": 4, "sink": 3}, (16, 16), "must fit inside it"),
-        (student, {"decoding": "tiny"}, (32, 16), "has no latents of Wan's; use own, or none"),
+        (student, {"decoding": "tiny"}, (32, 16), "has no latents of Wan's; use full, or none"),
     ):
         with pytest.raises(UserError, match=message):
-            measure(random_subject(str(name), **{**HOW, "decoding": "own", **change}), size=size, chunks=1)
+            measure(random_subject(str(name), **{**HOW, "decoding": "full", **change}), size=size, chunks=1)
     with pytest.raises(UserError, match="at least 1 is measured"):
         measure(random_subject(str(wan), decoding="none", **HOW), size=(16, 16), chunks=0)
 

@@ -51,7 +51,7 @@ def bench(
     size: Annotated[str | None, arg(metavar="HxW")] = None,
     window: int | None = None,
     sink: int = 0,
-    vae: Literal["own", "wan", "tiny", "none"] = "own",
+    vae: Literal["full", "wan", "tiny", "none"] = "full",
     dtype: Literal["auto", "float32", "bfloat16"] = "auto",
     base: Base = None,
     device: Device = "auto",
@@ -83,7 +83,7 @@ def bench(
         return
     from causvid.evaluate.speed import compare, lines
 
-    if size or window or sink or warmup is not None or base or vae != "own" or dtype != "auto":
+    if size or window or sink or warmup is not None or base or vae != "full" or dtype != "auto":
         raise UserError(
             "size, window, sink, warmup, vae, dtype and base go with --chunks or --random-weights."
         )

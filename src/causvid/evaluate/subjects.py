@@ -27,7 +27,7 @@ from causvid.models.vae_wan import WanVAE, WanVAEConfig
 from causvid.models.wan import PRESETS, released
 from causvid.nn.transformer import VideoTransformer
 
-Decoding = Literal["own", "wan", "tiny", "none"]
+Decoding = Literal["full", "wan", "tiny", "none"]
 """Which decoder: the model's own, Wan's, the small one for Wan's latents, or none."""
 STUDENT = "self-forcing-wan-1.3b"
 """Whose chunks and noise levels a model gets that has none."""
@@ -69,7 +69,9 @@ def as_student(spec: ModelSpec, *, window: int | None, sink: int) -> ModelSpec:
         sink_frames=sink,
         positions="windowed" if sink else "absolute",
     )
-    return replace(spec, layout=layout, sigmas=spec.sigmas or PRESETS[STUDENT].sigmas, guidance=1.0)
+    return replace(
+        spec, layout=layout, sigmas=spec.sigmas or PRESETS[STUDENT].sigmas, sampler="fresh", guidance=1.0
+    )
 
 
 def random_subject(
@@ -144,5 +146,5 @@ def _check_fit(spec: ModelSpec, decoding: Decoding) -> None:
     """
     if decoding in ("wan", "tiny") and not isinstance(spec.vae, WanVAEConfig):
         raise UserError(
-            f"vae is {decoding!r}, but the model {spec.name!r} has no latents of Wan's; use own, or none."
+            f"vae is {decoding!r}, but the model {spec.name!r} has no latents of Wan's; use full, or none."
         )
