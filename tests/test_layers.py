@@ -32,7 +32,10 @@ SIBLINGS = FLOORS[6]
 
 ORDER_INSIDE = {
     "nn": ["rope", "cache", "attention", "transformer"],
-    "generate": ["rollout", "inputs", "machine", "prompts", "state", "past", "session", "pipeline"],
+    "generate": [
+        *("rollout", "inputs", "pictures", "machine", "prompts", "edit", "extend", "state", "past"),
+        *("setting", "segments", "chunk", "session", "pipeline"),
+    ],
     "models": ["spec", "bundle"],
 }
 """Within a floor, a module of this list imports only those before it."""

@@ -1,7 +1,7 @@
 """Going back: to a chunk of the same session, or from there another way."""
 
 import gc
-from itertools import count
+import itertools
 
 import pytest
 import torch
@@ -154,14 +154,17 @@ def test_two_interleaved_sessions_that_go_back_show_what_they_show_alone():
 @pytest.mark.parametrize("fails", [0, 3], ids=["commit", "last step"])
 def test_a_chunk_that_failed_is_made_again_as_if_nothing_had_happened(fails):
     expected = chunks(start(), 4)
-    session, passes = start(history=4), count()
+    session, passes = start(history=4), itertools.count()
     chunks(session, 2)
 
     def fail(*_):
         if next(passes) == fails:
             raise MemoryError
 
-    with session.denoiser.transformer.layers[1].register_forward_pre_hook(fail), pytest.raises(MemoryError):
+    with (
+        session.setting.denoiser.transformer.layers[1].register_forward_pre_hook(fail),
+        pytest.raises(MemoryError),
+    ):
         session.next_chunk()
 
     assert torch.equal(chunks(session, 2), expected[2:])

@@ -106,9 +106,9 @@ def test_reading_the_past_again_is_what_the_new_prompt_alone_would_have_made_of_
     session.set_prompt("it snows", transition="recache")
     session.next_chunk()
 
-    condition = Condition(session.text(["it snows"]), KVCache(LAYOUT, layers=2))
+    condition = Condition(session.setting.text(["it snows"]), KVCache(LAYOUT, layers=2))
     for chunk in kept:
-        commit_chunk(session.denoiser, chunk.latents, condition)
+        commit_chunk(session.setting.denoiser, chunk.latents, condition)
 
     mine, fresh = session.snapshot().condition.cache, condition.cache
     sink = LAYOUT.sink_frames * 2  # tokens; the chunk after the switch wrote into the slots behind them
@@ -145,7 +145,7 @@ def test_a_blend_over_one_chunk_is_a_soft_change():
 def test_a_blend_ends_exactly_at_the_new_prompt():
     session = start()
     session.next_chunk()
-    old, new = (session.text([words]).tokens for words in ("a red ball", "it snows"))
+    old, new = (session.setting.text([words]).tokens for words in ("a red ball", "it snows"))
 
     session.set_prompt("it snows", transition="blend", over=4)
     read = []
@@ -184,7 +184,9 @@ def test_another_change_ends_a_blend():
     session.next_chunk()
 
     assert session.snapshot().blend is None
-    assert torch.equal(session.snapshot().condition.text.tokens, session.text(["the blue box"]).tokens)
+    assert torch.equal(
+        session.snapshot().condition.text.tokens, session.setting.text(["the blue box"]).tokens
+    )
     assert plain.snapshot().blend is not None
 
 

@@ -52,7 +52,7 @@ def test_streaming_shows_what_decoding_all_latents_at_once_shows(layout):
         shown.append(session.next_chunk())
         latents.append(session.snapshot().waiting.latents)
 
-    whole = to_uint8(session.vae.decode(torch.cat(latents, 1)))[0]
+    whole = to_uint8(session.setting.vae.decode(torch.cat(latents, 1)))[0]
 
     assert (whole.int() - torch.cat(shown).int()).abs().max() <= 1  # one for rounding at a half
     assert (whole != torch.cat(shown)).float().mean() < 1e-3
@@ -87,7 +87,7 @@ def test_the_first_chunk_of_an_image_start_is_its_reconstruction():
     session, image = start(image=picture()), picture()
     still = from_uint8(image[None, None].repeat(1, 8, 1, 1, 1))
 
-    reconstruction = to_uint8(session.vae.decode(session.vae.encode(still)))[0]
+    reconstruction = to_uint8(session.setting.vae.decode(session.setting.vae.encode(still)))[0]
 
     assert torch.equal(session.next_chunk(), reconstruction)
 
@@ -261,4 +261,4 @@ def test_unknown_words_are_named():
 
 
 def test_the_students_own_levels_are_used():
-    assert start().sigmas == SIGMAS
+    assert start().setting.sigmas == SIGMAS

@@ -31,8 +31,11 @@ class ChunkLayout:
     """Frames visible at once, counting the sink and the chunk itself. None: everything."""
     sink_frames: int = 0
     """First frames that are never forgotten."""
-    positions: Literal["absolute", "windowed"] = "absolute"
-    """Where the sink stands once frames are forgotten: where it was, or next to the window."""
+    positions: Literal["absolute", "windowed", "segment"] = "absolute"
+    """Once the window is full: the sink stays where it was, or moves along next to the window; or frames
+    are counted from 0 again, in another segment as long as the window."""
+    overlap_frames: int | None = None
+    """Frames of a segment that the next one begins with. None: a chunk."""
 
     def __post_init__(self) -> None:
         first, window, sink = self.first, self.window_frames, self.sink_frames
@@ -42,14 +45,42 @@ class ChunkLayout:
             )
         if sink < 0:
             raise UserError(f"layout.sink_frames is {sink}; it must be 0 or more.")
-        if self.positions not in ("absolute", "windowed"):
-            raise UserError(f"layout.positions is {self.positions!r}; accepted: 'absolute', 'windowed'.")
+        if self.positions not in ("absolute", "windowed", "segment"):
+            raise UserError(
+                f"layout.positions is {self.positions!r}; accepted: 'absolute', 'windowed', 'segment'."
+            )
         if window is not None and max(first, sink + self.frames_per_chunk) > window:
             raise UserError(
                 f"layout.window_frames is {window}, but a sink of {sink} and a chunk of "
                 f"{max(first, self.frames_per_chunk)} frames must fit inside it. "
                 "Widen the window or shrink the sink."
             )
+        self._check_segments()
+
+    def _check_segments(self) -> None:
+        if not self.in_segments:
+            if self.overlap_frames is not None:
+                raise UserError("layout.overlap_frames is for positions = 'segment'; leave it out.")
+            return
+        if self.window_frames is None or self.sink_frames:
+            raise UserError("a layout of segments needs window_frames, their length, and no sink.")
+        if not 1 <= self.overlap < self.window_frames:
+            raise UserError(
+                f"layout.overlap_frames is {self.overlap}; segments of {self.window_frames} frames can "
+                f"overlap by 1 to {self.window_frames - 1}."
+            )
+        for frames in (self.window_frames, self.overlap):
+            self.spans(frames)
+
+    @property
+    def in_segments(self) -> bool:
+        """Whether frames are counted from 0 again when the window is full."""
+        return self.positions == "segment"
+
+    @property
+    def overlap(self) -> int:
+        """Frames that two segments share."""
+        return self.first if self.overlap_frames is None else self.overlap_frames
 
     @property
     def first(self) -> int:
@@ -64,6 +95,8 @@ class ChunkLayout:
         """
         if committed and (committed < self.first or (committed - self.first) % self.frames_per_chunk):
             raise UserError(self._left_over(committed))
+        if self.in_segments and committed == self.window_frames:
+            raise UserError(f"a segment of {committed} frames is full; another one must begin.")
         return self.frames_per_chunk if committed else self.first
 
     def spans(self, frames: int) -> list[range]:

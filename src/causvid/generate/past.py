@@ -14,7 +14,6 @@ from causvid.flow.chunks import ChunkLayout
 from causvid.generate.rollout import Condition, commit_chunk
 from causvid.generate.state import Kept, SessionState
 from causvid.models.denoiser import Denoiser
-from causvid.nn.cache import KVCache
 from causvid.types import Latents
 
 
@@ -72,8 +71,3 @@ def _visible(chunks: tuple[Kept, ...], layout: ChunkLayout) -> tuple[Kept, ...]:
         return chunks
     oldest = chunks[-1].stop - (layout.window_frames - layout.sink_frames)
     return tuple(c for c in chunks if c.stop > oldest or c.start < layout.sink_frames)
-
-
-def empty_past(layout: ChunkLayout, denoiser: Denoiser) -> KVCache:
-    """A past in which nothing has happened."""
-    return KVCache(layout, layers=denoiser.transformer.config.layers)

@@ -30,8 +30,8 @@ from causvid.generate.setting import Setting
 from causvid.generate.state import Kept, SessionState
 from causvid.generate.stopwatch import Stopwatch
 from causvid.models.bundle import Bundle
-from causvid.models.room import check_room
 from causvid.models.text import check_prompt
+from causvid.nn.transfer import to_host
 from causvid.pixels import to_uint8
 from causvid.types import Frames
 
@@ -76,7 +76,7 @@ class StreamingSession:
         self.history = check_count(history, "history", least=0, most=MOST_HISTORY)
         self.spec, self.layout, self.size, self.seed = bundle.spec, setting.layout, setting.size, setting.seed
         self._clock = Stopwatch(setting.device)
-        self.timing = self._clock.seconds
+        self.timing = self._clock.read()
         with self._clock("text"):
             condition = setting.condition(prompt, negative=negative, guidance=guidance)
         self._state = SessionState(check_prompt(prompt), condition, setting.vae.decoder())
@@ -181,12 +181,12 @@ class StreamingSession:
                 latents = make_latents(setting, state, count=ahead.count, input_frames=ahead.made)
         with clock("decode"):
             video = show(setting, state, state.decoder.push(latents), ahead)
-            frames = to_uint8(video)[0].cpu()
+            frames = to_host(to_uint8(video)[0])
         state.waiting = Kept(ahead.start, latents)
         state.latent_frames = state.waiting.stop
         state.chunks += 1
         state.frames += frames.shape[0]
-        self.timing, self._clock = clock.seconds, Stopwatch(setting.device)
+        self.timing, self._clock = clock.read(), Stopwatch(setting.device)
         return frames
 
     def set_prompt(self, prompt: str, *, transition: str = "soft", over: int = 4) -> int:
@@ -211,7 +211,7 @@ class StreamingSession:
         self._state.change = Change(prompt, text, how, over)
         return self.frames + self._ahead.ready
 
-    def push(self, frames: Clip, *, strength: float, adapt: str = "none") -> None:
+    def push(self, frames: Clip, *, strength: float | int, adapt: str = "none") -> None:
         """Video to video: from now on every chunk is made from `input_frames` of the frames pushed.
 
         Args:
@@ -237,7 +237,7 @@ class StreamingSession:
         state = self._state
         if state.held is None:
             return torch.zeros(0, *self.size, 3, dtype=torch.uint8)
-        frames = to_uint8(state.held[:, state.told :])[0].cpu()
+        frames = to_host(to_uint8(state.held[:, state.told :])[0])
         state.told = state.held.shape[1]
         state.frames += frames.shape[0]
         return frames

@@ -7,10 +7,11 @@ the same for the life of a session is in the session.
 from dataclasses import dataclass, replace
 
 from causvid.errors import UserError
+from causvid.generate.edit import VideoInput
 from causvid.generate.prompts import Blend, Change
 from causvid.generate.rollout import Condition
 from causvid.models.vae import DecoderStream
-from causvid.types import Latents
+from causvid.types import Latents, Video
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,14 @@ class SessionState:
     """A prompt that takes effect with the next chunk."""
     blend: Blend | None = None
     """A change of prompt that is under way."""
+    input: VideoInput | None = None
+    """Frames to make chunks from; None makes them from the prompt alone."""
+    held: Video | None = None
+    """The last frames of a segment, while it is open whether another follows."""
+    told: int = 0
+    """How many of those have been delivered all the same."""
+    ready: Video | None = None
+    """Frames that are delivered with the next chunk."""
     history: "tuple[SessionState, ...]" = ()
     """Where the last chunks began, oldest first; these states have no history of their own."""
 
@@ -53,7 +62,8 @@ class SessionState:
         old = self.condition
         past, negative_past = (None if c is None else c.snapshot() for c in (old.cache, old.negative_cache))
         condition = replace(old, cache=past, negative_cache=negative_past)
-        return replace(self, condition=condition, decoder=self.decoder.copy())
+        given = None if self.input is None else self.input.copy()
+        return replace(self, condition=condition, decoder=self.decoder.copy(), input=given)
 
     # The chunks one may go back to.
 

@@ -24,6 +24,11 @@ class Geometry:
     first_frames: int
     """Pixel frames of the first latent frame: 1 in Wan, the temporal stride in the tiny model."""
 
+    @property
+    def starts_with_a_picture(self) -> bool:
+        """Whether the first latent frame stands for a single picture."""
+        return self.first_frames == 1 < self.temporal_stride
+
     def frames_of(self, latent_frames: int, *, start: int = 0) -> int:
         """Pixel frames that `latent_frames` latents decode to, the first of them being number `start`."""
         if latent_frames == 0:
