@@ -232,7 +232,7 @@ class Connection:
         self._idle.clear()
 
     def _picture(self, video: LiveVideo, data: bytes) -> None:
-        """Take it at once: a reader that waited for decoding would let old pictures pile up in the network."""
+        """Take it at once: waiting for decoding would let old pictures pile up in the network."""
         video.picture(data)
         if self._decoding is None or self._decoding.done():
             self._decoding = asyncio.create_task(self._decode(video))

@@ -27,6 +27,17 @@ MakeSession = Callable[..., Any]
 
 
 @runtime_checkable
+class Host(Protocol):
+    """What a work may ask of the engine in its turn."""
+
+    def session(self, prompt: str, **how: Any) -> Any:
+        """A new session of the model."""
+
+    def remove(self, work: Any) -> None:
+        """No further turns for this work."""
+
+
+@runtime_checkable
 class Work(Protocol):
     """What the engine lets have turns. All of this is called on the engine's thread."""
 
@@ -36,7 +47,7 @@ class Work(Protocol):
     def due(self) -> float:
         """When it wants its next turn, in `time.monotonic` seconds; inf: when it is woken."""
 
-    def turn(self, engine: "Engine") -> None:
+    def turn(self, engine: Host) -> None:
         """Do what is asked, and make at most one chunk."""
 
     def end(self, error: Exception | None) -> None:

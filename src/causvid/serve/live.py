@@ -15,7 +15,7 @@ from typing import Any
 from causvid.errors import UserError
 from causvid.serve.branches import Branch, Made, Piece
 from causvid.serve.camera import Camera
-from causvid.serve.engine import Engine, explain_failure
+from causvid.serve.engine import Host, explain_failure
 from causvid.serve.limits import Limits
 from causvid.serve.order import Order
 from causvid.serve.pace import Credits, Schedule
@@ -135,7 +135,7 @@ class LiveVideo:
                 return -math.inf
         return self._chunk_due()
 
-    def turn(self, engine: Engine) -> None:
+    def turn(self, engine: Host) -> None:
         if self.state == "new":
             self._begin(engine)
         while self.state != "ended" and (waiting := self._next_command()) is not None:
@@ -163,7 +163,7 @@ class LiveVideo:
 
     # Commands.
 
-    def _begin(self, engine: Engine) -> None:
+    def _begin(self, engine: Host) -> None:
         order = self.order
         how = {"size": order.size, "seed": order.seed, "image": order.image, "video": order.clip}
         given = {key: value for key, value in how.items() if value is not None}
@@ -232,7 +232,7 @@ class LiveVideo:
             return math.inf
         return self._schedule.due(frames, stepping=self._steps > 0)
 
-    def _at_an_end(self, engine: Engine) -> bool:
+    def _at_an_end(self, engine: Host) -> bool:
         """Whether there is nothing to make: then it pauses or stops, and says so."""
         session, source = self.present.session, self.order.source
         seconds, after = session.frames / self.fps, session.frames + session.next_frames
@@ -246,13 +246,13 @@ class LiveVideo:
             return False
         return True
 
-    def _rest(self, engine: Engine, reason: str) -> None:
+    def _rest(self, engine: Host, reason: str) -> None:
         if self.order.at_end == "stop":
             return self._stop(engine, reason)
         self.state, self._steps = "paused", 0
         self._emit({"type": "paused", "reason": f"{reason}; go back or branch to go on"})
 
-    def _stop(self, engine: Engine, reason: str) -> None:
+    def _stop(self, engine: Host, reason: str) -> None:
         self._stop_reason = reason
         self.end(None)
         engine.remove(self)
