@@ -1,7 +1,7 @@
 """Watch a running server from Python, change the prompt after two seconds, keep what was seen.
 
 causvid serve tiny &
-python examples/python_client.py ws://127.0.0.1:8765 "a red ball on the grass" "now it snows" seen.mp4 [TOKEN]
+python examples/python_client.py ws://127.0.0.1:8765 "a red ball on the grass" "it is night" seen.mp4 [TOKEN]
 """
 
 import io
@@ -19,10 +19,10 @@ from causvid.data.video import ClipWriter
 HEADER = struct.Struct("<2sBBBBHIII")  # "CV", version, codec, flags, 0, branch, sequence, frame, milliseconds
 
 
-def watch(url: str, prompt: str, then: str, out: str, *token: str, seconds: float = 4.0) -> None:
+def watch(url: str, prompt: str, then: str, out: str, *token: str, seconds: float = 6.0) -> None:
     words = ["causvid.v1", *(f"token.{word}" for word in token)]
     with connect(f"{url}/v1/stream", subprotocols=words, proxy=None) as server:
-        server.send('{"type": "hello", "codecs": ["jpeg"], "credits": 36}')
+        server.send('{"type": "hello", "codecs": ["jpeg"], "credits": 24}')
         fps = json.loads(server.recv())["fps"]
         server.send(json.dumps({"type": "start", "prompt": prompt, "seed": 7, "pace": "fast"}))
         with ClipWriter(out, fps=fps, metadata={"prompt": prompt, "then": then}) as clip:
