@@ -5,9 +5,12 @@ the path they are given and to nothing else; names, errors and what happens to a
 half-written file are the business of `data/video.py`.
 """
 
+from collections.abc import Mapping
 from fractions import Fraction
+from io import BufferedIOBase
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 import av
@@ -54,22 +57,29 @@ class Mp4:
     thread makes the bytes depend on the frames alone.
     """
 
-    def __init__(self, part: Path, *, fps: float | int, size: tuple[int, int], remark: str) -> None:
+    flags = "+faststart+use_metadata_tags"  # faststart: plays before it is all there
+    key_frame_every_seconds = 2.0
+    tuning: Mapping[str, str] = MappingProxyType({})
+    muxing: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(
+        self, target: Path | BufferedIOBase, *, fps: float | int, size: tuple[int, int], remark: str
+    ) -> None:
         rate = Fraction(fps).limit_denominator(1001)
         # "file:" keeps a name with a colon from being taken for a protocol.
-        options = {"movflags": "+faststart+use_metadata_tags"}  # faststart: plays before it is all there
-        self._container = av.open(f"file:{part}", "w", format="mp4", options=options)
+        where = f"file:{target}" if isinstance(target, Path) else target
+        self._container = av.open(where, "w", format="mp4", options={"movflags": self.flags, **self.muxing})
         self._container.metadata["comment"] = remark
         crf = "10" if min(size) < _SMALL_HEIGHT else "18"
         self._stream = self._container.add_stream(
-            "libx264", rate=rate, options={"crf": crf, "preset": "veryfast"}
+            "libx264", rate=rate, options={"crf": crf, "preset": "veryfast", **self.tuning}
         )
         codec = self._stream.codec_context
         # yuv420p shares colour between pairs of pixels: an odd edge is repeated once.
         self._stream.height, self._stream.width = size[0] + size[0] % 2, size[1] + size[1] % 2
         self._stream.pix_fmt = "yuv420p"
         codec.thread_count = 1
-        codec.gop_size = max(1, round(2 * fps))
+        codec.gop_size = max(1, round(self.key_frame_every_seconds * fps))
         codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
         codec.color_range = ColorRange.MPEG
         self._pad = ((0, size[0] % 2), (0, size[1] % 2), (0, 0))
