@@ -96,7 +96,7 @@ class StreamingSession:
     # What a caller may want to know.
 
     @property
-    def fps(self) -> float:
+    def fps(self) -> float | int:
         """Pixel frames of a second."""
         return self.spec.fps
 
@@ -180,7 +180,7 @@ class StreamingSession:
             if latents is None:
                 latents = make_latents(setting, state, count=ahead.count, input_frames=ahead.made)
         with clock("decode"):
-            video = show(setting, state, state.decoder.push(latents), ahead)
+            video = show(state, state.decoder.push(latents), ahead)
             frames = to_host(to_uint8(video)[0])
         state.waiting = Kept(ahead.start, latents)
         state.latent_frames = state.waiting.stop
