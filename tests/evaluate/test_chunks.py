@@ -12,7 +12,7 @@ from causvid.errors import UserError
 from causvid.evaluate.chunks import PARTS, lines, measure
 from causvid.evaluate.subjects import loaded_subject, random_subject
 
-HOW = {"dtype": torch.float32, "device": torch.device("cpu"), "window": None, "sink": 0}
+HOW = {"dtype": torch.float32, "device": torch.device("cpu"), "window": None, "sink": 0, "steps": None}
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,19 @@ def test_what_does_not_fit_is_refused(wan, student):
 def test_the_verb_prints_a_table_or_one_object(wan, tmp_path, monkeypatch, capsys):
     random_teacher().save(tmp_path / "teacher")
     monkeypatch.chdir(tmp_path)
-    words = ["bench", str(wan), "--random-weights", "--size", "16x16", "--window", "3", "--chunks", "2"]
+    words = [
+        "bench",
+        str(wan),
+        "--random-weights",
+        "--size",
+        "16x16",
+        "--window",
+        "3",
+        "--chunks",
+        "2",
+        "--steps",
+        "1",
+    ]
 
     assert main(words) == 0
     table = capsys.readouterr().out
@@ -110,6 +122,10 @@ def test_the_verb_prints_a_table_or_one_object(wan, tmp_path, monkeypatch, capsy
     facts = json.loads(capsys.readouterr().out)
 
     assert all(part in table for part in (*PARTS, "chunk", "frames/s"))
-    assert facts["how"]["chunks"] == 2 and facts["how"]["precision"] == "bfloat16"
+    assert (
+        facts["how"]["chunks"] == 2 and facts["how"]["steps"] == 1 and facts["how"]["precision"] == "bfloat16"
+    )
+    assert main(["bench", "teacher", "--steps", "1"]) == 2
+    assert "go with --chunks or --random-weights" in capsys.readouterr().err
     assert main(["bench", "teacher", "--chunks", "1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["how"]["weights"] == "its own"

@@ -51,6 +51,7 @@ def bench(
     size: Annotated[str | None, arg(metavar="HxW")] = None,
     window: int | None = None,
     sink: int = 0,
+    steps: int | None = None,
     vae: Literal["full", "wan", "tiny", "none"] = "full",
     dtype: Literal["auto", "float32", "bfloat16"] = "auto",
     base: Base = None,
@@ -68,6 +69,7 @@ def bench(
         size: height and width in pixels of what is measured part by part.
         window: latent frames that a chunk sees of the past and itself.
         sink: first latent frames that are never forgotten.
+        steps: noise levels of a chunk; by default the model's own, or 4.
         vae: the decoder that is measured part by part; tiny is the small one for Wan's latents.
         dtype: of the network's matrix products, part by part.
     """
@@ -76,16 +78,27 @@ def bench(
         from causvid.evaluate.chunks import lines as table_of
 
         asked = Asked(
-            model, random_weights, chunks, warmup, read_size(size), window, sink, vae, dtype, base, device
+            model=model,
+            random_weights=random_weights,
+            chunks=chunks,
+            warmup=warmup,
+            size=read_size(size),
+            window=window,
+            sink=sink,
+            steps=steps,
+            vae=vae,
+            dtype=dtype,
+            base=base,
+            device=device,
         )
         found = measure_parts(asked)
         print(json.dumps(found, indent=2) if as_json else "\n".join(table_of(found)))
         return
     from causvid.evaluate.speed import compare, lines
 
-    if size or window or sink or warmup is not None or base or vae != "full" or dtype != "auto":
+    if any((size, window, sink, steps, warmup is not None, base, vae != "full", dtype != "auto")):
         raise UserError(
-            "size, window, sink, warmup, vae, dtype and base go with --chunks or --random-weights."
+            "size, window, sink, steps, warmup, vae, dtype and base go with --chunks or --random-weights."
         )
     measured = compare(model, seconds=seconds, repeats=repeats, device=device)
     print(json.dumps(measured, indent=2) if as_json else "\n".join(lines(measured)))

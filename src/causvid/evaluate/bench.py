@@ -21,6 +21,7 @@ class Asked:
     size: tuple[int, int] | None
     window: int | None
     sink: int
+    steps: int | None
     vae: Decoding
     dtype: str
     base: str | None
@@ -50,6 +51,7 @@ def _subject(asked: Asked) -> Subject:
         "decoding": asked.vae,
         "window": asked.window,
         "sink": asked.sink,
+        "steps": asked.steps,
     }
     if asked.random_weights:
         return random_subject(asked.model, **how)

@@ -8,7 +8,7 @@ Knows nothing of clocks.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -54,11 +54,15 @@ class Subject:
         return None if self.decoder is None else self.decoder.decoder()  # type: ignore[operator]
 
 
-def as_student(spec: ModelSpec, *, window: int | None, sink: int) -> ModelSpec:
+def as_student(spec: ModelSpec, *, window: int | None, sink: int, steps: int | None) -> ModelSpec:
     """The same model with chunks, a window and few noise levels, without guidance.
 
+    Args:
+        window, sink: in latent frames; None keeps the model's window.
+        steps: how many noise levels; None keeps the model's own.
+
     Raises:
-        UserError: sink and chunk do not fit into the window.
+        UserError: sink and chunk do not fit into the window, or there are no steps.
     """
     own = spec.layout or PRESETS[STUDENT].layout
     assert own is not None
@@ -69,15 +73,19 @@ def as_student(spec: ModelSpec, *, window: int | None, sink: int) -> ModelSpec:
         sink_frames=sink,
         positions="windowed" if sink else "absolute",
     )
-    return replace(
-        spec, layout=layout, sigmas=spec.sigmas or PRESETS[STUDENT].sigmas, sampler="fresh", guidance=1.0
-    )
+    sigmas = spec.sigmas or PRESETS[STUDENT].sigmas
+    if steps is not None:
+        sigmas = tuple(spec.schedule.grid(steps)[:-1])
+    return replace(spec, layout=layout, sigmas=sigmas, sampler="fresh", guidance=1.0)
 
 
 def random_subject(
-    name: str, *, dtype: torch.dtype, device: torch.device, decoding: Decoding, window: int | None, sink: int
+    name: str, *, dtype: torch.dtype, device: torch.device, decoding: Decoding, **student: Any
 ) -> Subject:
     """A model of these sizes, made where it is to run; of a known model no file is needed.
+
+    Args:
+        student: as in `as_student`.
 
     Raises:
         UserError: no such model, no such decoder for it, or a window that does not fit.
@@ -94,7 +102,7 @@ def random_subject(
         fill(decoder, seed=1)
     if isinstance(decoder, WanVAE | TAEHVDecoder):
         decoder.to(dtype)
-    spec = as_student(spec, window=window, sink=sink)
+    spec = as_student(spec, **student)
     return Subject(spec, Denoiser(network), _geometry(spec), decoder, random=True)
 
 
@@ -114,10 +122,12 @@ def loaded_subject(
     dtype: torch.dtype,
     device: torch.device,
     decoding: Decoding,
-    window: int | None,
-    sink: int,
+    **student: Any,
 ) -> Subject:
-    """A model from its files. Its text encoder is not needed and not loaded.
+    """A model from its files, its text encoder left asleep.
+
+    Args:
+        student: as in `as_student`.
 
     Raises:
         UserError: no such model, no such decoder for it, or a window that does not fit.
@@ -129,7 +139,7 @@ def loaded_subject(
     decoder = None if decoding == "none" else bundle.vae
     if decoding == "tiny":
         decoder = with_preview(bundle.vae, "tiny", beside=open_model(name, base=base).where, dtype=dtype)
-    spec = as_student(bundle.spec, window=window, sink=sink)
+    spec = as_student(bundle.spec, **student)
     return Subject(spec, bundle.denoiser, _geometry(spec), decoder, random=False)  # type: ignore[arg-type]
 
 
