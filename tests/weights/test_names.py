@@ -1,10 +1,10 @@
 """Known models: found in the hub's cache without a network, and every lack is one line with what to do."""
 
-import hashlib
 import sys
 import types
 
 import pytest
+from tiny_hub import COMMIT, fetched
 from tiny_wan import student_checkpoint, wan_folder
 
 from causvid.errors import UserError
@@ -13,28 +13,11 @@ from causvid.models.wan import PRESETS
 from causvid.weights.hub import act, listing, missing_files, pull, verify
 from causvid.weights.names import KNOWN, TEXT, TOKENIZER, find_cached, hub_cache, licence_note
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path / "hub"
-
-
-def fetched(cache, hub, files):
-    """A hub model as the hub's own tools leave it: links into files named by their hash."""
-    home = cache / f"models--{hub.replace('/', '--')}"
-    (home / "blobs").mkdir(parents=True)
-    (home / "refs").mkdir()
-    (home / "refs/main").write_text(COMMIT)
-    for name, content in files.items():
-        blob = home / "blobs" / hashlib.sha256(content).hexdigest()
-        blob.write_bytes(content)
-        link = home / "snapshots" / COMMIT / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(blob)
-    return home / "snapshots" / COMMIT
 
 
 @pytest.fixture
