@@ -1,15 +1,14 @@
 """The examples run, as they stand, with the embedded model, and stay short."""
 
-import os
 import re
+import runpy
 import shutil
-import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+import causvid
 from causvid.data.footage import probe, read_video
 from causvid.data.metadata import read_metadata
 
@@ -17,25 +16,16 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
 
 
-def run(name, *arguments, folder):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CAUSVID_THREADS": "1"}
-    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs an example as `python examples/NAME ARGUMENTS` would, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
 
+    def go(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
 
-@contextmanager
-def server():
-    """A real one on a free port; gives its address for WebSockets."""
-    pytest.importorskip("uvicorn", reason="the serve extra is not installed")
-    command = [sys.executable, "-m", "causvid", "serve", "tiny", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        yield "ws" + re.search(r"http(://[\d.]+:\d+)", process.stdout.readline())[1]
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
+    return go
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
@@ -45,37 +35,37 @@ def test_an_example_fits_on_a_screen_and_opens_with_its_command(path):
     assert f"python examples/{path.name}" in text.partition('"""\n\nimport')[0]
 
 
-def test_a_client_in_python_keeps_what_it_saw(tmp_path):
-    with server() as address:
-        run(
-            "python_client.py",
-            address,
-            "a red ball on the grass",
-            "it is night",
-            "seen.mp4",
-            folder=tmp_path,
-        )
+def test_a_client_in_python_keeps_what_it_saw(run, tmp_path):
+    pytest.importorskip("uvicorn", reason="the serve extra is not installed")
+    from serving_tools import running
 
-    assert probe(tmp_path / "seen.mp4").seconds == pytest.approx(6, abs=0.1)
+    with running(load=lambda: causvid.load("tiny")) as server:
+        address = f"ws://127.0.0.1:{server.port}"
+        run("python_client.py", address, "a red ball on the grass", "it is night", "seen.mp4")
+
+    frames = read_video(tmp_path / "seen.mp4").float()
+    assert len(frames) == 72 and frames[60:].mean() < frames[:24].mean() - 30
     assert read_metadata(tmp_path / "seen.mp4")["then"] == "it is night"
 
 
-def test_a_control_loop_gets_as_many_frames_as_it_gives(tmp_path):
-    turns = re.findall(r"(\d+) frames in", run("robot_loop.py", 2, folder=tmp_path))
+def test_a_control_loop_gets_as_many_frames_as_it_gives(run, capsys):
+    run("robot_loop.py", 2)
+
+    turns = re.findall(r"(\d+) frames in", capsys.readouterr().out)
     assert sum(map(int, turns)) >= 24
 
 
-def test_a_story_becomes_a_video_that_holds_it(tmp_path):
+def test_a_story_becomes_a_video_that_holds_it(run, tmp_path):
     pytest.importorskip("causvid.generate.timeline")
     shutil.copy(EXAMPLES / "story.json", tmp_path)
-    run("timeline_story.py", "story.json", "story.mp4", folder=tmp_path)
+    run("timeline_story.py", "story.json", "story.mp4")
 
     assert probe(tmp_path / "story.mp4").seconds == pytest.approx(8, abs=0.1)
     assert len(read_metadata(tmp_path / "story.mp4")["timeline"]["events"]) == 3
 
 
-def test_an_edited_scene_follows_its_camera(tmp_path):
-    run("camera_edit.py", "a red ball on the grass at night", "edited.mp4", folder=tmp_path)
+def test_an_edited_scene_follows_its_camera(run, tmp_path):
+    run("camera_edit.py", "a red ball on the grass at night", "edited.mp4")
 
     frames = read_video(tmp_path / "edited.mp4").float()
     seen, edited = frames.chunk(2, dim=1)
