@@ -36,12 +36,13 @@ class Running:
     def __init__(self, service, server, loop, port):
         self.service, self.server, self.loop, self.port = service, server, loop, port
 
+    @contextmanager
     def viewer(self, *, token=None, hello=HELLO, **how):
         protocols = ["causvid.v1"] + ([] if token is None else [f"token.{token}"])
         address = f"ws://127.0.0.1:{self.port}/v1/stream"
-        return Viewer(
-            connect(address, subprotocols=protocols, max_size=None, open_timeout=PATIENCE, **how), hello
-        )
+        settings = {"max_size": None, "max_queue": None, "open_timeout": PATIENCE, "close_timeout": 5}
+        with connect(address, subprotocols=protocols, **(settings | how)) as socket:
+            yield Viewer(socket, hello)
 
     def http(self, path, *, method="GET", body=None, kind="application/json", headers=()):
         """Status and body; JSON is read."""
@@ -74,12 +75,6 @@ class Viewer:
         if hello is not None:
             self.say(**hello)
             self.welcome = self.hear("welcome", "error")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.socket.close()
 
     def say(self, **message):
         self.socket.send(json.dumps(message))

@@ -48,7 +48,8 @@ def make_app(service: Service) -> Guard:
         await Connection(socket, service).run()
 
     _add_page(app)
-    return Guard(app, token=service.options.token, hosts=service.options.hosts)
+    options = service.options
+    return Guard(app, token=options.token, hosts=options.hosts, body_bytes=service.limits.body_bytes)
 
 
 def _lifespan(service: Service) -> Any:

@@ -17,18 +17,18 @@ class Limits:
 
     sessions: int = 4
     """Live viewers at one time."""
-    session_seconds: float = 3600.0
+    session_seconds: float | int = 3600.0
     """Length of one branch of a live video."""
     branches: int = 16
     """Branches of one live video, its first included."""
     history: int = 24
     """Chunks of a branch that one can go back by."""
-    idle_seconds: float = 300.0
+    idle_seconds: float | int = 300.0
     """Without a message from a client; after that it is gone."""
     prompt_characters: int = 2000
     message_bytes: int = 2 * _MEBI
     """One WebSocket message, a camera's picture included."""
-    messages_per_second: float = 200.0
+    messages_per_second: float | int = 200.0
     """On average; twice as many may come at once."""
     credits: int = 240
     """Frames on their way to one viewer, made and not yet shown."""
@@ -37,17 +37,17 @@ class Limits:
     uploads: int = 32
     upload_bytes: int = 64 * _MEBI
     upload_pixels: int = 4096 * 2304
-    upload_seconds: float = 30.0
+    upload_seconds: float | int = 30.0
     """Of a video; what is longer is refused."""
-    upload_keep_seconds: float = 3600.0
+    upload_keep_seconds: float | int = 3600.0
     body_bytes: int = 256 * 1024
     """A JSON body."""
     jobs_queued: int = 16
-    job_seconds: float = 120.0
+    job_seconds: float | int = 120.0
     job_pixels: int = 1280 * 720
     """Height times width of a job that asks for a size of its own."""
     jobs_kept: int = 64
-    job_keep_seconds: float = 3600.0
+    job_keep_seconds: float | int = 3600.0
     """How long a finished job and its video can be fetched."""
     disk_bytes: int = 4096 * _MEBI
     """Uploads, recordings and finished videos together."""

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
+
 from causvid.serve.protocol import TOKEN_PREFIX
 
 Scope = MutableMapping[str, Any]
@@ -32,6 +34,7 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 _OPEN = ("/", "/healthz", "/readyz", "/favicon.ico")
+_UPLOADS = "/v1/uploads"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _NO_SUCH_HOST, _FOREIGN, _NO_TOKEN = (
     (421, "host", "this server is not addressed by that name; start it with --allow-host NAME to allow it."),
@@ -46,10 +49,11 @@ class Guard:
     Args:
         token: what clients have to say; None: nothing.
         hosts: names of the server beside "localhost" and addresses in digits.
+        body_bytes: the largest body, except for uploads, which are counted where they are written.
     """
 
-    def __init__(self, app: App, *, token: str | None, hosts: tuple[str, ...]) -> None:
-        self._app, self._token = app, token
+    def __init__(self, app: App, *, token: str | None, hosts: tuple[str, ...], body_bytes: int) -> None:
+        self._app, self._token, self._body_bytes = app, token, body_bytes
         self._hosts = {host.lower() for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,6 +64,8 @@ class Guard:
         if problem is not None:
             await _refuse(scope, send, *problem)
             return
+        if scope["type"] == "http" and scope["path"] != _UPLOADS:
+            receive = _counted(receive, self._body_bytes)
         await self._app(scope, receive, _with_headers(send))
 
     def _problem(self, scope: Scope) -> tuple[int, str, str] | None:
@@ -117,6 +123,22 @@ def _name_of(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.rpartition(":")[0].lower() if host.count(":") == 1 else host.lower()
+
+
+def _counted(receive: Receive, most: int) -> Receive:
+    """The body as it comes, up to a size."""
+    size = 0
+
+    async def receiving() -> MutableMapping[str, Any]:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > most:
+            what = f"the body has more than the {most} bytes accepted."
+            raise HTTPException(413, {"code": "too_large", "message": what})  # type: ignore[arg-type]
+        return message
+
+    return receiving
 
 
 def _with_headers(send: Send) -> Send:
