@@ -39,7 +39,7 @@ NEW_SHARE = 0.9
 
 @dataclass
 class VideoInput:
-    """Pictures that wait to be used, and how."""
+    """Frames that wait to be used, and how."""
 
     queue: tuple[Pictures, ...] = ()
     strength: float = 1.0
@@ -61,7 +61,7 @@ class VideoInput:
 
     @property
     def queued(self) -> int:
-        """Pictures that wait."""
+        """Frames that wait."""
         return sum(len(frames) for frames in self.queue)
 
     def read(

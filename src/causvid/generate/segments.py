@@ -18,6 +18,8 @@ Source: CausVid, arXiv:2412.07772, section 4.4.
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from causvid.flow.chunks import ChunkLayout
 from causvid.generate.past import begin_with
@@ -83,7 +85,7 @@ def release(state: SessionState) -> None:
         state.ready, state.held, state.told = state.held[:, state.told :], None, 0
 
 
-def show(setting: Setting, state: SessionState, video: Video, ahead: Outlook) -> Video:
+def show(state: SessionState, video: Video, ahead: Outlook) -> Float[Tensor, "b shown 3 H W"]:
     """What of a chunk's frames is delivered now, after what was ready; the rest is held back."""
     shown, held = video[:, : ahead.shown], video[:, ahead.shown :]
     if held.shape[1]:
