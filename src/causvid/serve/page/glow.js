@@ -11,6 +11,7 @@ const SIDE = 16;
 /** How much of the new picture enters the light each time; low is slow. */
 const SHARE = 0.18;
 const EVERY = 120;
+const VIVID = "saturate(1.4)";
 /** The part of the picture, from either side, that lights its half of the page. */
 const EDGE = 0.3;
 const NOISE_EVERY = 110;
@@ -38,6 +39,7 @@ export class Glow {
     const now = performance.now();
     const still = prefersStillness();
     if (!this.#context || now - this.#last < (still ? 10 * EVERY : EVERY)) return;
+    this.#context.filter = VIVID;
     this.#context.globalAlpha = this.#last ? SHARE : 1;
     this.#last = now;
     const { width, height } = picture;
