@@ -9,9 +9,19 @@ import pytest
 
 PATIENCE = 40.0
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = """--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking
- --disable-component-update --disable-sync --disable-quic --autoplay-policy=no-user-gesture-required
- --use-fake-device-for-media-stream --use-fake-ui-for-media-stream""".split()
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",  # containers run as root
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    "--autoplay-policy=no-user-gesture-required",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]
 # Nothing but this machine has an address: the page has to work without a network.
 FLAGS += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 
