@@ -13,11 +13,13 @@ Blocks until the child is done, so a server calls it in a thread.
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from io import BufferedIOBase
 from pathlib import Path
@@ -136,21 +138,13 @@ def _ask(
 ) -> tuple[bytearray, dict[str, Any]]:
     """The frames and the last word of a child that was given the file and nothing else."""
     errand = json.dumps({**request, "name": label, "limits": asdict(limits)})
-    command = [sys.executable, "-P", "-m", "causvid.data.untrusted_child", errand]
     with _opened(path, label, limits) as file:
-        child = subprocess.Popen(
-            command,
-            stdin=file,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=_environment(),
-            cwd="/",
-        )
+        child = _start(errand, file)
     late = threading.Event()
 
     def give_up() -> None:
         late.set()
-        child.kill()
+        _kill(child)
 
     watch = threading.Timer(limits.wall_seconds, give_up)
     watch.daemon = True
@@ -158,19 +152,36 @@ def _ask(
     try:
         frames, verdict = _receive(cast(BufferedIOBase, child.stdout), label, limits, frame_bytes)
     finally:
-        child.kill()  # after its last word there is nothing left to do
-        status = child.wait()
+        status = _kill(child)
         watch.cancel()
         cast(BufferedIOBase, child.stdout).close()
     if late.is_set():
-        raise UserError(
-            f"{label} took longer than {limits.wall_seconds:g} seconds to read; send a smaller file."
-        )
+        took = f"took longer than {limits.wall_seconds:g} seconds to read"
+        raise UserError(f"{label} {took}; send a smaller file.")
     if verdict is None:
         raise UserError(f"{label} cannot be read: its decoder {_end(status)}. Send it in another format.")
     if isinstance(verdict.get("error"), str):
         raise UserError(_one_line(verdict["error"]))
     return frames, verdict
+
+
+def _start(errand: str, file: BufferedIOBase) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "causvid.data.untrusted_child", errand],
+        stdin=file.fileno(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=_environment(),
+        cwd="/",
+        start_new_session=True,  # Ctrl-C is for the server, which says when the child ends
+    )
+
+
+def _kill(child: "subprocess.Popen[bytes]") -> int:
+    """End it, and what it may have started; gives the status with which it ended."""
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    return child.wait()
 
 
 def _opened(path: str | Path, label: str, limits: MediaLimits) -> BufferedIOBase:

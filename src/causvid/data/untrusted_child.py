@@ -3,9 +3,10 @@
     python -P -m causvid.data.untrusted_child '{"do": "read", ...}' < file > answer
 
 Everything it needs is loaded first. Then it gives up what it could do besides: new
-files and sockets (no further descriptor can be opened), writing to files, memory and
-processor time beyond the limits. The answer is any number of frames, each behind an
-"F", and one line of JSON. Loads no torch.
+files and sockets (no further descriptor can be opened), new processes and threads (the
+kernel holds only ordinary users to that), writing to files, memory and processor time
+beyond the limits. The answer is any number of frames, each behind an "F", and one line
+of JSON. Loads no torch.
 """
 
 import codecs
@@ -60,6 +61,7 @@ def fence(limits: Mapping[str, Any]) -> None:
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, 3),
+        (resource.RLIMIT_NPROC, 0),
         (resource.RLIMIT_CPU, int(limits["cpu_seconds"])),
         (resource.RLIMIT_AS, int(limits["memory_bytes"])),
     ):
