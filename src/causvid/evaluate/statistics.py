@@ -21,6 +21,8 @@ OtherScores = Float[ndarray, "r2 p2 k2"]
 
 DRAWS = 10_000
 LEVEL = 0.95
+NUMBERS_AT_ONCE = 2**20
+"""Resampled in one go, for memory's sake."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,15 @@ def bootstrap(scores: Scores, *, seed: int, draws: int = DRAWS) -> Float[ndarray
     _check(scores)
     rng = np.random.default_rng(seed)
     runs, prompts, samples = scores.shape
-    means = np.empty(draws)
-    for draw in range(draws):
-        chosen = scores[rng.integers(runs, size=runs)][:, rng.integers(prompts, size=prompts)]
-        if samples > 1:
-            chosen = np.take_along_axis(chosen, rng.integers(samples, size=chosen.shape), axis=2)
-        means[draw] = chosen.mean()
-    return means
+    at_once = max(1, NUMBERS_AT_ONCE // scores.size)
+    means = []
+    for first in range(0, draws, at_once):
+        count = min(at_once, draws - first)
+        run = rng.integers(runs, size=(count, runs, 1, 1))
+        prompt = rng.integers(prompts, size=(count, 1, prompts, 1))
+        sample = rng.integers(samples, size=(count, runs, prompts, samples)) if samples > 1 else np.array(0)
+        means.append(scores[run, prompt, sample].mean(axis=(1, 2, 3)))
+    return np.concatenate(means)
 
 
 def estimate(scores: Scores, *, seed: int = 0, draws: int = DRAWS, level: float = LEVEL) -> Estimate:

@@ -6,6 +6,7 @@ own sha256, which every report carries.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,11 @@ def new_judge(
         kind="judge", name=name, judge=network.config, measured=dict(measured), provenance=dict(provenance)
     )
     return StoredJudge(spec, network)
+
+
+def shipped_judges() -> Path:
+    """Where the package's own judges are, if it has any."""
+    return Path(str(resources.files("causvid"))) / "assets" / "judges"
 
 
 def find_judge(name: str, folders: list[Path]) -> Path:

@@ -109,7 +109,7 @@ def places(height: int, width: int, like: Tensor) -> Float[Tensor, "2 h w"]:
 
 
 class ResidualTrunk(nn.Module):
-    """Strided convolutions with a residual block at a quarter and at an eighth; soft maxima tell places."""
+    """Strided convolutions, residual blocks at a quarter and an eighth; soft maxima tell where, and what."""
 
     POINTS = 4
 
@@ -122,7 +122,7 @@ class ResidualTrunk(nn.Module):
         self.down_2 = nn.Conv2d(quarter, eighth, 4, stride=2, padding=1)
         self.at_eighth = ResidualBlock(eighth)
         self.points = nn.Conv2d(eighth, self.POINTS, 1)
-        self.out = nn.Linear(2 * eighth + 2 * self.POINTS, features)
+        self.out = nn.Linear((2 + self.POINTS) * eighth + 2 * self.POINTS, features)
 
     def forward(self, x: Pictures) -> Float[Tensor, "n e"]:
         place = places(*x.shape[-2:], like=x).expand(len(x), 2, *x.shape[-2:])
@@ -131,7 +131,8 @@ class ResidualTrunk(nn.Module):
         x = self.at_eighth(self.down_2(F.silu(x)))
         maps = self.points(x).flatten(2).softmax(dim=-1)
         found = maps @ places(*x.shape[-2:], like=x).flatten(1).T
-        pooled = [x.mean(dim=(2, 3)), x.amax(dim=(2, 3)), found.flatten(1)]
+        there = maps @ x.flatten(2).mT
+        pooled = [x.mean(dim=(2, 3)), x.amax(dim=(2, 3)), there.flatten(1), found.flatten(1)]
         return F.silu(self.out(torch.cat(pooled, dim=1)))
 
 

@@ -1,0 +1,140 @@
+"""What judges see in a clip: posteriors of words per frame, the object's path, quality, an embedding.
+
+Judges were trained at one size and length: clips are scaled to it by areas, what is read of a clip is read in
+overlapping windows. This is the only module that knows how judges' raw numbers become probabilities.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from causvid.errors import UserError
+from causvid.evaluate.temporal import Track
+from causvid.models.judge_files import StoredJudge, find_judge, load_judge
+from causvid.models.verifier import Judge
+from causvid.pixels import from_uint8
+from causvid.types import Frames
+
+WINDOWS_AT_ONCE = 8
+
+ROLES = {"quick": "verifier_dev", "full": "verifier_test"}
+"""Which judge reads the words: the one for tuning, or the one that is kept for final tables."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was seen in one clip."""
+
+    frame: Mapping[str, Float[Tensor, "t _"]]
+    """Probabilities of each factor's words, frame by frame."""
+    clip: Mapping[str, Float[Tensor, "w _"]]
+    """Probabilities of what only time can tell, window by window."""
+    path: Float[Tensor, "t 4"]
+    """Across, down, radius, rotation."""
+    quality: Float[Tensor, " t"]
+    """1 less the severity of degradation."""
+    embeddings: Float[Tensor, "w d"]
+    """Window by window."""
+
+    @property
+    def track(self) -> Track:
+        return Track(self.path[:, :2], self.path[:, 2], self.path[:, 3])
+
+    @property
+    def embedding(self) -> Float[Tensor, " d"]:
+        return self.embeddings.mean(dim=0)
+
+
+@dataclass(frozen=True)
+class Judges:
+    """The three that together read a clip."""
+
+    verifier: StoredJudge
+    quality: StoredJudge
+    feature: StoredJudge
+
+    def __post_init__(self) -> None:
+        reads = {
+            "verifier": ("frame_heads", "path"),
+            "quality": ("frame_heads", "severity"),
+            "feature": ("clip_heads", "order"),
+        }
+        for role, (heads, name) in reads.items():
+            judge = getattr(self, role).spec
+            if name not in getattr(judge.judge, heads):
+                raise UserError(f"the judge {judge.name!r} reads no {name}; it cannot be the {role}.")
+
+    @staticmethod
+    def find(folders: list[Path], *, verifier: str) -> "Judges":
+        """Judges by name, from the first folder that has each.
+
+        Raises:
+            UserError: one is missing; the command that trains it is named.
+        """
+        named = {"verifier": verifier, "quality": "quality", "feature": "feature"}
+        return Judges(**{role: load_judge(find_judge(name, folders)) for role, name in named.items()})
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """For the record."""
+        every = (self.verifier, self.quality, self.feature)
+        return {judge.spec.name: judge.sha256 for judge in every}
+
+    @torch.no_grad()
+    def read(self, frames: Frames) -> Reading:
+        """All there is to see in a clip.
+
+        Raises:
+            UserError: it is shorter than a judge's window.
+        """
+        words = self.verifier.spec.judge.words
+        device = next(self.verifier.network.parameters()).device
+        clip = from_uint8(frames[None]).to(device)
+        seen_frame, seen_clip, _ = _watch(self.verifier.network, clip)
+        severity, _, _ = _watch(self.quality.network, clip)
+        _, _, embeddings = _watch(self.feature.network, clip)
+        assert embeddings is not None
+        return Reading(
+            frame={name: x.softmax(dim=-1).cpu() for name, x in seen_frame.items() if name in words},
+            clip={name: x.softmax(dim=-1).cpu() for name, x in seen_clip.items() if name in words},
+            path=seen_frame["path"].cpu(),
+            quality=1 - severity["severity"][:, 0].clamp(0, 1).cpu(),
+            embeddings=embeddings.cpu(),
+        )
+
+
+def _watch(
+    judge: Judge, clip: Float[Tensor, "1 t 3 H W"]
+) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor | None]:
+    """Raw readings by frame, and by windows that overlap by half, the last one flush with the end."""
+    config, frames = judge.config, clip.shape[1]
+    if frames < config.window:
+        raise UserError(f"a judge watches {config.window} frames at a time; this clip has {frames}.")
+    if tuple(clip.shape[-2:]) != config.size:
+        clip = F.interpolate(clip[0], size=config.size, mode="area")[None]
+    starts = list(range(0, frames - config.window + 1, config.window // 2))
+    if starts[-1] != frames - config.window:
+        starts.append(frames - config.window)
+    windows = rearrange([clip[0, s : s + config.window] for s in starts], "w t c H W -> w t c H W")
+    parts = [judge(some) for some in windows.split(WINDOWS_AT_ONCE)]
+    # A frame is read alone, so whichever window it is taken from says the same.
+    frame = {
+        name: _unwindowed(torch.cat([part.frame[name] for part in parts]), starts, frames)
+        for name in config.frame_heads
+    }
+    whole = {name: torch.cat([part.clip[name] for part in parts]) for name in config.clip_heads}
+    embedded = [part.embedding for part in parts if part.embedding is not None]
+    return frame, whole, torch.cat(embedded) if embedded else None
+
+
+def _unwindowed(read: Float[Tensor, "w t n"], starts: list[int], frames: int) -> Float[Tensor, "f n"]:
+    whole = read.new_empty(frames, read.shape[-1])
+    for window, start in zip(read, starts, strict=True):
+        whole[start : start + len(window)] = window
+    return whole
