@@ -1,0 +1,119 @@
+"""Tables for people: the report in Markdown.
+
+Temporal scores stand beside sharpness and motion, because a frozen or blurred clip wins them. Knows the shape
+of the report and no clip.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+COLUMNS = {
+    "text": "text %",
+    "kind_by_frame": "kind by frame %",
+    "motion_score": "motion",
+    "quality": "quality",
+    "sharpness": "sharpness",
+    "flicker": "flicker",
+    "smoothness": "smoothness",
+    "warp_error": "warp error",
+    "seam_chunk": "seam",
+    "quality_drift": "quality %/s",
+    "saturation_drift": "saturation %/s",
+    "sharpness_drift": "sharpness %/s",
+}
+"""The table for people; report.json has everything."""
+PERCENT = ("text", "kind_by_frame")
+SMALL_NUMBERS = ("warp_error",)
+
+
+def as_text(report: Mapping[str, Any]) -> str:
+    """The report in Markdown."""
+    lines = [f"# {report['title']}", "", report["how"], "", *_main_table(report), ""]
+    lines += ["## What is shown, by factor", "", *_factor_table(report), ""]
+    if report["switches"]:
+        lines += ["## When the prompt changes", "", *_switch_table(report), ""]
+    lines += ["## Beginning and end", "", *_endurance_table(report), ""]
+    lines += ["## Distributions", "", *_distance_table(report), ""]
+    lines += ["## What the rows are", ""]
+    lines += [f"- **{name}**: {what}" for name, what in report["rows"].items()]
+    lines += ["", "Made with", "", *(f"- {name} {value}" for name, value in report["hashes"].items()), ""]
+    return "\n".join(lines)
+
+
+def _main_table(report: Mapping[str, Any]) -> list[str]:
+    names = [name for name in COLUMNS if any(name in arm for arm in report["arms"].values())]
+    rows = [[arm, *(_cell(name, means.get(name)) for name in names)] for arm, means in report["arms"].items()]
+    note = (
+        "Means with 95 % intervals over prompts. Temporal scores reward stillness and blur: see the anchors."
+    )
+    return [*table(["", *(COLUMNS[name] for name in names)], rows), "", note]
+
+
+def _cell(name: str, mean: Mapping[str, float] | None) -> str:
+    if mean is None:
+        return "–"
+    scale = 100 if name in PERCENT else 1
+    digits = 6 if name in SMALL_NUMBERS else 1 if scale == 100 else 3
+    values = [scale * mean[key] for key in ("mean", "low", "high")]
+    return f"{values[0]:.{digits}f} [{values[1]:.{digits}f}, {values[2]:.{digits}f}]"
+
+
+def _factor_table(report: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for factor, row in report["factors"].items():
+        share, low, high = (100 * row[key] for key in ("accuracy", "low", "high"))
+        others = [row["of_ground_truth"], row["of_teacher"]]
+        rows.append(
+            [
+                factor,
+                f"{share:.1f} [{low:.1f}, {high:.1f}]",
+                *("–" if x is None else f"{100 * x:.1f}" for x in others),
+            ]
+        )
+    corrected_share = report["text_corrected"]
+    said = "–" if corrected_share is None else f"{corrected_share:.3f}"
+    note = f"TA* = {said}: 0 is the truth of another prompt, 1 the truth through the autoencoder."
+    return [*table(["factor", "accuracy %", "% of truth's", "% of teacher's"], rows), "", note]
+
+
+def _switch_table(report: Mapping[str, Any]) -> list[str]:
+    names = {
+        "switch_seen": "seen",
+        "switch_latency_seconds": "latency s",
+        "switch_new": "new",
+        "switch_retained": "kept",
+    }
+    rows = [
+        [arm, *(_cell(name, means.get(name)) for name in names)] for arm, means in report["switches"].items()
+    ]
+    return table(["", *names.values()], rows)
+
+
+def _endurance_table(report: Mapping[str, Any]) -> list[str]:
+    names = {"text_start": "text, first 5 s", "text_end": "text, last 5 s", "quality_drop": "quality lost"}
+    rows = []
+    for arm, means in report["arms"].items():
+        cells = [_cell(name, means.get(name)) for name in names]
+        excess, alive = report["excess_flicker"].get(arm), report["survival"][arm]
+        noise = "–" if excess is None else f"{excess['estimate']['mean']:.2e}"
+        failed = f"{alive['failed']} of {alive['clips']}"
+        rows.append([arm, *cells, failed, noise])
+    note = (
+        "Failed: three seconds in a row of a quality 95 % of the truth's seconds exceed. Excess flicker: "
+        "second differences on static pixels, less those of the truth through the autoencoder."
+    )
+    return [*table(["", *names.values(), "failed", "excess flicker"], rows), "", note]
+
+
+def _distance_table(report: Mapping[str, Any]) -> list[str]:
+    names = ("clips", "frechet_distance", "mmd2", "recall", "density", "vendi", "pairwise_distance")
+    rows = []
+    for arm, found in report["distances"].items():
+        rows.append([arm, *("–" if found.get(n) is None else f"{found[n]:.4g}" for n in names)])
+    notes = sorted({found["note"] for found in report["distances"].values() if "note" in found})
+    return [*table(["", *names], rows), *(f"\n{note}." for note in notes)]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table."""
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
