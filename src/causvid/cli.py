@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import tyro
 
 from causvid import __version__
-from causvid.commands import serving, tools, training, video
+from causvid.commands import evaluation, serving, tools, training, video
 from causvid.commands.words import complain
 from causvid.errors import UserError
 
@@ -32,6 +32,7 @@ _VERBS = (
     serving.serve,
     tools.info,
     tools.bench,
+    evaluation.evaluate,
     tools.doctor,
     training.train,
     training.encode,
@@ -40,7 +41,7 @@ _VERBS = (
     tools.convert,
     tools.models,
 )
-_RESUMABLE = ("train", "encode", "trajectories", "reproduce")
+_RESUMABLE = ("train", "encode", "trajectories", "reproduce", "evaluate")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
