@@ -1,5 +1,16 @@
 """What all tests share. Shapes and types are checked at every call, see addopts in pyproject.toml."""
 
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that need a CUDA device are skipped where there is none, and say so."""
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="needs a CUDA device, and this machine has none")
+    for item in items:
+        if item.get_closest_marker("gpu") is not None:
+            item.add_marker(skip)
