@@ -17,11 +17,5 @@ def left_in(folder):
 
 def in_a_process(*words, **how):
     environment = {**os.environ, "PYTHONPATH": SOURCE}
-    return subprocess.Popen(
-        [sys.executable, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        **how,
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, *words], env=environment, **{**pipes, **how})

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import tyro
 
 from causvid import __version__
-from causvid.commands import evaluation, serving, tools, training, video
+from causvid.commands import evaluation, live, serving, tools, training, video
 from causvid.commands.words import complain
 from causvid.errors import UserError
 
@@ -29,6 +29,7 @@ the variable CAUSVID_THREADS sets how many threads torch uses."""
 _VERBS = (
     video.demo,
     video.generate,
+    live.stream,
     serving.serve,
     tools.info,
     tools.bench,
