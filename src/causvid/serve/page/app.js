@@ -234,6 +234,7 @@ on("edited", (milliseconds) => {
 on("piece", (message) => {
   redraw();
   meters.chunk(message.timing, message.frames / live.fps);
+  script.mark((message.frame + message.frames - 1) / live.fps);
 });
 on("shown", (packet) => {
   meters.count();

@@ -8,9 +8,9 @@ import { make, part } from "./dom.js";
 const EXAMPLES = {
   tiny: [
     "a red ball bounces on the grass under a blue sky",
-    "a golden star circles around over the sea at sunset",
+    "at sunset, a red triangle rocks back and forth on the sand",
     "at night, a green heart pulses in a snowy field",
-    "a purple triangle rocks back and forth on a beach while it rains",
+    "a golden star sits still on the grass while it snows",
   ],
 };
 const OTHERS = [

@@ -52,6 +52,7 @@ export class Script {
   #rows = part("script-rows", HTMLOListElement);
   #fault = part("script-fault", HTMLElement);
   #edited = false;
+  #playing = false;
   /** What a file said beside its events. @type {Partial<Timeline>} */
   #beside = {};
   /** What an event said beside what is shown. @type {WeakMap<Element, Partial<Event>>} */
@@ -97,8 +98,12 @@ export class Script {
     if (shown !== JSON.stringify(events)) this.#draw(events);
   }
 
-  /** A new video begins: follow it. */
+  /** A new video begins: follow it, unless it is this script that is played. */
   reset() {
+    if (this.#playing) {
+      this.#playing = false;
+      return;
+    }
     this.#edited = false;
     this.#beside = {};
     this.follow();
@@ -181,7 +186,20 @@ export class Script {
 
   #play() {
     const timeline = this.#timeline();
-    if (timeline) this.#onPlay(timeline);
+    if (!timeline) return;
+    this.#playing = this.#edited = true;
+    this.#onPlay(timeline);
+  }
+
+  /** Marks the line that is being shown. @param {number} seconds */
+  mark(seconds) {
+    if (!this.#panel.open) return;
+    const times = this.#read(false).map(({ time }) => time);
+    const now = times.findLastIndex((time) => time <= seconds);
+    for (const [index, row] of [...this.#rows.children].entries()) {
+      if (index === now) row.setAttribute("aria-current", "true");
+      else row.removeAttribute("aria-current");
+    }
   }
 
   #export() {
