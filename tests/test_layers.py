@@ -34,7 +34,7 @@ ORDER_INSIDE = {
     "nn": ["rope", "cache", "attention", "transformer"],
     "generate": [
         *("rollout", "inputs", "pictures", "machine", "prompts", "edit", "extend", "state", "past"),
-        *("setting", "segments", "chunk", "session", "pipeline"),
+        *("setting", "segments", "chunk", "session", "timeline", "pipeline"),
     ],
     "models": ["spec", "bundle"],
 }

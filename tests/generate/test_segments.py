@@ -8,6 +8,7 @@ from session_tools import start
 
 from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
+from causvid.generate.pipeline import Pipeline
 from causvid.generate.rollout import rollout
 from causvid.generate.segments import begin_segment
 from causvid.pixels import to_uint8
@@ -209,6 +210,18 @@ def test_input_may_be_edited_in_segments():
 
     assert used == [9, 12, 12, 12, 12]
     assert session.queued == 60 - sum(used)
+
+
+@pytest.mark.parametrize("frames", [33, 34, 57])
+def test_a_clip_of_any_length_is_made_of_segments(frames):
+    model = Pipeline(picture_student(layout=SEGMENT, sigmas=(1.0,)))  # 8 frames a second
+
+    clip = model.generate("a red ball", seconds=frames / 8)
+
+    session = start(bundle=model.bundle)
+    shown, _ = played(session, {33: 3, 34: 4, 57: 5}[frames])
+    tail = [] if frames == 34 else [session.finish()]
+    assert torch.equal(clip, torch.cat([*shown, *tail])[:frames])
 
 
 # Layouts.

@@ -23,11 +23,12 @@ from torch import Tensor
 from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
 from causvid.generate.clip import frames_in, longest, whole_clip
-from causvid.generate.inputs import Picture, check_count, check_transition, parts_of
+from causvid.generate.inputs import Picture, parts_of
 from causvid.generate.machine import multiplies_bfloat16, pick_device, pick_dtype
 from causvid.generate.rollout import OnStep
 from causvid.generate.sampling import Sampling, resampled
 from causvid.generate.session import StreamingSession
+from causvid.generate.timeline import Event, Timeline, check_changes
 from causvid.models.bundle import Bundle, fill_bundle, open_model
 from causvid.models.convert import write_model
 from causvid.models.room import check_weights
@@ -37,8 +38,6 @@ from causvid.models.text_umt5 import UMT5Text
 from causvid.models.vae_tiny import TinyVAE, TinyVAEConfig
 from causvid.types import Frames
 
-MOST_OVER = 10_000
-"""Chunks of a blend."""
 SAMPLING = frozenset(field.name for field in fields(Sampling))
 """The arguments of `Sampling`."""
 
@@ -107,10 +106,10 @@ class Pipeline:
 
     def stream(
         self,
-        prompt: str,
+        prompt: str | Timeline,
         *,
         seconds: float | int | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         image: Picture | None = None,
         prompts_at: Mapping[float | int, str] | None = None,
         transition: str = "soft",
@@ -122,9 +121,10 @@ class Pipeline:
         """Chunks of frames, as soon as they exist.
 
         Args:
-            prompt: what the video shows.
+            prompt: what the video shows; or a timeline of prompts, which also says how long and
+                from what seed, where the arguments do not.
             seconds: how long; None never ends.
-            seed: of all noise.
+            seed: of all noise; 0 by default.
             image: a picture of the video's size to start from.
             prompts_at: further prompts and when they begin, in seconds; a prompt begins with
                 the chunk that shows that moment.
@@ -136,37 +136,46 @@ class Pipeline:
         Raises:
             UserError: an argument that does not fit the model.
         """
+        told = prompt if isinstance(prompt, Timeline) else Timeline((Event(0.0, prompt),))
+        if told.edits:
+            raise UserError("the timeline says a strength, which is for editing a video; leave it out.")
+        if told is prompt and prompts_at:
+            raise UserError("prompts come from a timeline or from prompts_at; give one of them.")
+        seconds = told.seconds if seconds is None else seconds
+        if seconds is not None and told.events[-1].time >= seconds:
+            raise UserError(
+                f"the timeline's last event is at {told.events[-1].time:g} seconds and the video ends at "
+                f"{seconds:g}; make it longer."
+            )
+        later = check_changes(prompts_at or {}, seconds, transition=transition, over=over)
         frames = math.inf if seconds is None else frames_in(seconds, self.spec.fps)
-        changes = check_changes(prompts_at or {}, seconds)
-        check_transition(transition)
-        check_count(over, "over", least=1, most=MOST_OVER)
-        self.prepare([prompt, *(later for _, later in changes)])
-        session = self.session(prompt, seed=seed, image=image, size=size, layout=layout, **sampling)
-        return self._chunks(session, frames, changes, transition=transition, over=over)
+        self.prepare([event.prompt for event in (*told.events, *later)])
+        session = self.session(
+            told.prompt,
+            seed=(told.seed or 0) if seed is None else seed,
+            image=image,
+            size=size,
+            layout=layout,
+            **sampling,
+        )
+        return self._chunks(session, frames, [*told.events[1:], *later])
 
-    def _chunks(
-        self,
-        session: StreamingSession,
-        left: float | int,
-        changes: list[tuple[float, str]],
-        *,
-        transition: str,
-        over: int,
-    ) -> Iterator[Frames]:
+    def _chunks(self, session: StreamingSession, left: float | int, changes: list[Event]) -> Iterator[Frames]:
         while left > 0:
             shown_until = (session.frames + session.next_frames) / self.spec.fps
-            while changes and changes[0][0] < shown_until:
-                session.set_prompt(changes.pop(0)[1], transition=transition, over=over)
-            frames = session.next_chunk()
+            while changes and changes[0].time < shown_until:
+                event = changes.pop(0)
+                session.set_prompt(event.prompt, transition=event.transition, over=event.over)
+            frames = session.finish() if left <= session.held else session.next_chunk()
             yield frames if len(frames) <= left else frames[: int(left)]
             left -= len(frames)
 
     def generate(
         self,
-        prompt: str | Sequence[str],
+        prompt: str | Timeline | Sequence[str],
         *,
         seconds: float | int | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         size: tuple[int, int] | None = None,
         on_step: OnStep | None = None,
         **how: Any,
@@ -176,7 +185,7 @@ class Pipeline:
         Clips are made one after the other: it takes the memory of one.
 
         Args:
-            prompt: what the video shows, or a list of such.
+            prompt: what the video shows, a list of such, or a timeline.
             seconds: how long; by default as long as the clips the model was trained on, which is
                 also the most a bidirectional model makes.
             seed, size: as in `stream`.
@@ -187,21 +196,22 @@ class Pipeline:
         Raises:
             UserError: an argument that does not fit the model.
         """
-        if not isinstance(prompt, str):
+        if not isinstance(prompt, (str, Timeline)):
             one = partial(self.generate, seconds=seconds, seed=seed, size=size, on_step=on_step, **how)
             return torch.stack([one(words) for words in self.prepare(prompt)])
         if how.keys() & SAMPLING:
             sampled, how = self._sampled(how)
             return sampled.generate(prompt, seconds=seconds, seed=seed, size=size, on_step=on_step, **how)
         if self.spec.layout is not None or how.get("layout") is not None:
-            seconds = longest(self.bundle) if seconds is None else seconds
+            told = prompt.seconds if isinstance(prompt, Timeline) else None
+            seconds = next(s for s in (seconds, told, longest(self.bundle)) if s is not None)
             return torch.cat(list(self.stream(prompt, seconds=seconds, seed=seed, size=size, **how)))
-        if how:
+        if how or isinstance(prompt, Timeline):
             raise UserError(
                 f"the model {self.spec.name!r} is bidirectional and makes clips in one piece: "
-                f"{', '.join(how)} need a causal model."
+                f"{', '.join(how) or 'timelines'} need a causal model."
             )
-        return whole_clip(self.bundle, prompt, seconds=seconds, seed=seed, size=size, on_step=on_step)
+        return whole_clip(self.bundle, prompt, seconds=seconds, seed=seed or 0, size=size, on_step=on_step)
 
     def prepare(self, prompts: Sequence[str]) -> list[str]:
         """Encode prompts that will be needed, so that a large text encoder is loaded once for all of them.
@@ -266,21 +276,3 @@ def load(
     chosen = pick_dtype(dtype, place, parameters=sum(tensor.numbers for tensor in stored))
     check_weights(source, dtype=chosen, device=place)
     return Pipeline(fill_bundle(source, device=place, dtype=chosen, vae=vae, offload=offload))
-
-
-def check_changes(
-    prompts_at: Mapping[float | int, str], seconds: float | int | None
-) -> list[tuple[float, str]]:
-    """Prompts to come with their moments, in order.
-
-    Raises:
-        UserError: one is empty, before the start or after the end.
-    """
-    for moment, prompt in prompts_at.items():
-        check_prompt(prompt)
-        if not 0 <= moment < (math.inf if seconds is None else seconds):
-            end = "" if seconds is None else f" and before the end, {seconds:g}"
-            raise UserError(
-                f"the prompt {prompt!r} is to begin at {moment:g} seconds; that must be 0 or more{end}."
-            )
-    return sorted((float(moment), prompt) for moment, prompt in prompts_at.items())

@@ -11,6 +11,9 @@ from torch.nn.functional import pad
 from causvid.generate.inputs import Transition
 from causvid.nn.text import TextTokens
 
+MOST_OVER = 10_000
+"""Chunks of a blend."""
+
 
 @dataclass(frozen=True)
 class Change:

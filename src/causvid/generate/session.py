@@ -24,7 +24,7 @@ from causvid.generate.extend import clip_end
 from causvid.generate.inputs import Picture, check_count, check_image, check_transition
 from causvid.generate.past import begin_with
 from causvid.generate.pictures import Clip, check_clip
-from causvid.generate.prompts import Change
+from causvid.generate.prompts import MOST_OVER, Change
 from causvid.generate.segments import Outlook, outlook, show
 from causvid.generate.setting import Setting
 from causvid.generate.state import Kept, SessionState
@@ -205,7 +205,7 @@ class StreamingSession:
             UserError: an empty prompt, an unknown transition, or a blend over less than one chunk.
         """
         prompt, how = check_prompt(prompt), check_transition(transition)
-        over = check_count(over, "over", least=1, most=10_000)
+        over = check_count(over, "over", least=1, most=MOST_OVER)
         with self._clock("text"):
             text = self.setting.encode(prompt)
         self._state.change = Change(prompt, text, how, over)
