@@ -140,7 +140,7 @@ def running(*, limits=None, load=tiny_pipeline, make_session=None, drain_seconds
         wait_until(lambda: server.started)
         yield Running(service, server, loop, listener.getsockname()[1])
     finally:
-        if thread.is_alive():
+        if thread.is_alive() and not service.draining:
             loop.call_soon_threadsafe(server.end)
         thread.join(PATIENCE)
         service.close()
