@@ -207,3 +207,24 @@ def test_text_is_computed_once_for_as_long_as_it_is_the_same_tensor():
     cache.reset()
     cache.text(tokens, compute)
     assert len(made) == 3
+
+
+def test_what_recurs_is_computed_once_until_it_has_not_been_asked_for_in_a_while():
+    cache, made = KVCache(ChunkLayout(), layers=1), []
+
+    def ask(key):
+        return cache.once(key, lambda: made.append(key) or len(made))
+
+    assert [ask("a"), ask("b"), ask("a")] == [1, 2, 1]
+    for number in range(15):
+        ask(number)
+    assert (ask("a"), ask("b")) == (1, 18)
+    cache.reset()
+    assert ask("a") == 19
+
+
+def test_a_tensor_is_a_key_by_being_the_same_object():
+    cache, level = KVCache(ChunkLayout(), layers=1), torch.ones(3)
+
+    assert cache.once(("time", level), lambda: 1) == cache.once(("time", level), lambda: 2)
+    assert cache.once(("time", level.clone()), lambda: 3) == 3

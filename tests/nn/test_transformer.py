@@ -236,3 +236,20 @@ def test_the_published_sizes_have_the_published_number_of_parameters():
         small = VideoTransformer(TransformerConfig(width=1536, layers=30, heads=12, ffn=8960))
 
     assert sum(weights.numel() for weights in small.parameters()) == 1_418_996_800
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_a_pass_that_only_makes_keys_leaves_the_same_cache_bit_for_bit(layout):
+    model, text = network(), prompt()
+    x, sigma = clip()
+    caches = [KVCache(layout, layers=2) for _ in range(2)]
+    for span in layout.spans(9):
+        part, level = x[:, span.start : span.stop], sigma[:, span.start : span.stop]
+        for cache, until in zip(caches, ("end", "keys"), strict=True):
+            out = model(part, level, text, cache=cache, until=until)
+            assert bool(out.any()) == (until == "end")
+            cache.commit(len(span))
+
+    for whole, short in zip(*(cache._rings for cache in caches), strict=True):
+        for one, other in zip(whole.visible(span), short.visible(span), strict=True):
+            assert torch.equal(one, other)

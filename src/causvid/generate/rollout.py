@@ -27,9 +27,9 @@ from causvid.models.denoiser import Denoiser
 from causvid.nn.cache import KVCache
 from causvid.nn.text import TextTokens
 from causvid.nn.transfer import to_device
-from causvid.types import Latents
+from causvid.types import Latents, Sigma
 
-Renoise = Literal["fresh", "predicted", "unipc"]
+Renoise = Literal["fresh", "predicted", "unipc", "dpm++"]
 """How the next level is reached: with fresh noise, with the noise predicted, or by a solver of this name."""
 Source: TypeAlias = torch.Generator | Sequence[torch.Generator] | None
 """Of fresh noise: one for all, one for each sample, or torch's own."""
@@ -52,8 +52,8 @@ class Condition:
     negative_cache: KVCache | None = None
 
     def x0(self, denoiser: Denoiser, x_t: Latents, sigma: float) -> Latents:
-        level = torch.full(x_t.shape[:2], sigma, device=x_t.device)
         past = {} if self.cache is None else {"cache": self.cache}
+        level = level_of(x_t, sigma, cache=self.cache)
         if self.negative is None or self.guidance == 1:
             return denoiser(x_t, level, self.text, **past)
         return denoiser.guided(
@@ -86,9 +86,9 @@ def denoise_chunk(
         sigmas: falling noise levels, without a final 0.
         rng: a CPU source of the fresh noise between levels, so that every device sees the same;
             or one for each sample, so that no sample depends on its neighbours in the batch.
-        renoise: "fresh" for a few-step student, "predicted" for Euler's method, "unipc" for UniPC.
+        renoise: "fresh" for a few-step student, "predicted" for Euler's method, or the word of a solver.
         grad_at: leave at this step: run it under grad, those before it without, and return its x0.
-            None runs every step in the caller's grad mode. Not for "unipc".
+            None runs every step in the caller's grad mode. Not for other solvers.
         on_step: told after every step.
     """
     if renoise in SOLVERS:
@@ -130,6 +130,16 @@ def _solve_chunk(
     return end
 
 
+def level_of(x: Latents, sigma: float, *, cache: KVCache | None) -> Sigma:
+    """The same noise level for every frame of x; with a cache the same tensor whenever it recurs, so that
+    what the network makes of a level is made once."""
+
+    def level() -> Sigma:
+        return torch.full(x.shape[:2], sigma, device=x.device)
+
+    return level() if cache is None else cache.once(("level", sigma, x.shape[:2], x.device), level)
+
+
 def fresh_noise(like: Tensor, rng: Source) -> Tensor:
     """Standard normal numbers drawn on the CPU, wherever `like` lives."""
     if isinstance(rng, Sequence):
@@ -142,11 +152,10 @@ def fresh_noise(like: Tensor, rng: Source) -> Tensor:
 @torch.no_grad()
 def commit_chunk(denoiser: Denoiser, x0: Latents, condition: Condition) -> None:
     """Make a finished chunk part of the past: one pass at sigma 0 writes its clean keys."""
-    clean = torch.zeros(x0.shape[:2], device=x0.device)
     both = ((condition.cache, condition.text), (condition.negative_cache, condition.negative))
     for cache, text in both:
         if cache is not None and text is not None:
-            denoiser(x0.detach(), clean, text, cache=cache)
+            denoiser(x0.detach(), level_of(x0, 0.0, cache=cache), text, cache=cache, until="keys")
             cache.commit(x0.shape[1])
 
 

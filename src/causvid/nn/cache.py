@@ -12,9 +12,10 @@ commits cannot change what backward, or a recomputed layer, sees.
 A plain class on purpose: wrappers that shard a model rebuild dataclass arguments.
 """
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from itertools import pairwise
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -24,6 +25,9 @@ from causvid.flow.chunks import ChunkLayout
 
 Heads = Float[Tensor, "b l n d"]
 TextKeys = list[tuple[Tensor, Tensor]]
+T = TypeVar("T")
+RECURRING = 16
+"""How many results are kept because they recur: of a sampler's noise levels, and of a chunk's positions."""
 
 
 @runtime_checkable
@@ -48,6 +52,7 @@ class KVCache:
         self.frames = 0
         self._scratch: int | None = None
         self._text: tuple[Tensor, TextKeys] | None = None
+        self._once: OrderedDict[Hashable, Any] = OrderedDict()
         for ring in self._rings:
             ring.reset()
 
@@ -92,7 +97,7 @@ class KVCache:
     def restore(self, other: "KVCache") -> None:
         """Become a copy of another cache of the same model."""
         self.layout, self.frames, self._scratch = other.layout, other.frames, other._scratch
-        self._text = other._text
+        self._text, self._once = other._text, other._once.copy()
         self._rings = [ring.copy() for ring in other._rings]
 
     def numbers(self, frames: int) -> range:
@@ -126,6 +131,18 @@ class KVCache:
             return [ring.frozen(numbers, shift, sink_rotation) for ring in self._rings]
         self._scratch = frames
         return [_Written(ring, numbers, shift, sink_rotation) for ring in self._rings]
+
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """compute(), or what it gave for this key lately: for what recurs in every step or chunk.
+
+        A tensor is the same key for as long as it is the same object.
+        """
+        if key not in self._once:
+            self._once[key] = compute()
+        self._once.move_to_end(key)
+        if len(self._once) > RECURRING:
+            self._once.popitem(last=False)
+        return self._once[key]
 
     def text(self, tokens: Tensor, compute: Callable[[], TextKeys]) -> TextKeys:
         """Keys and values of a text, computed once while the text stays the same tensor."""

@@ -8,6 +8,8 @@ Source: Wan 2.1, arXiv:2503.20314; one noise level per latent frame: CausVid, ar
 """
 
 import math
+from contextlib import nullcontext
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -25,19 +27,24 @@ Stream = Float[Tensor, "b f t e"]
 Modulation = Float[Tensor, "b f 6 e"]
 """Shift, scale and gate for attention, then for the feed-forward, of every latent frame."""
 Tokens = Float[Tensor, "b l e"]
+Until = Literal["end", "keys"]
+"""How far a pass goes: to the velocity, or only until the cache has the last layer's keys and values."""
 KeysValues = tuple[Float[Tensor, "b s n d"], Float[Tensor, "b s n d"]]
 
 
 def product(layer: nn.Linear, x: Float[Tensor, "*any i"]) -> Float[Tensor, "*any o"]:
     """A matrix product in the weights' dtype, or autocast's."""
-    if not torch.is_autocast_enabled(x.device.type):
-        x = x.to(layer.weight.dtype)
-    return layer(x)
+    return layer(x if autocasts(x) else x.to(layer.weight.dtype))
+
+
+def autocasts(x: Tensor) -> bool:
+    """Whether autocast chooses the type of matrix products where x is; the meta device knows none."""
+    return not x.is_meta and torch.is_autocast_enabled(x.device.type)
 
 
 def wide_product(layer: nn.Linear, x: Float[Tensor, "*any i"]) -> Float[Tensor, "*any o"]:
     """A matrix product in float32 at least, whatever autocast says."""
-    with torch.autocast(x.device.type, enabled=False):
+    with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
         return linear(wide(x).to(wide(layer.weight).dtype), wide(layer.weight), wide(layer.bias))
 
 
@@ -69,14 +76,17 @@ class Attention(nn.Module):
     def split(self, x: Tokens) -> Float[Tensor, "b l n d"]:
         return x.unflatten(-1, (self.heads, -1))
 
-    def over_video(self, x: Tokens, turn: Rotation, *, plan: MaskPlan | None, past: Past | None) -> Tokens:
-        """Self-attention of the frames in x, and of their past."""
+    def read_video(self, x: Tokens, turn: Rotation, *, past: Past | None) -> KeysValues:
+        """Keys and values of the frames in x, which the past takes, and of the past."""
         v = self.split(product(self.value, x))
-        q = rotate(self.split(self.query_norm(product(self.query, x))), turn).to(v.dtype)
         unrotated = self.split(self.key_norm(product(self.key, x)))
         k = rotate(unrotated, turn).to(v.dtype)
-        if past is not None:
-            k, v = past.join(k, v, unrotated=unrotated)
+        return (k, v) if past is None else past.join(k, v, unrotated=unrotated)
+
+    def over_video(self, x: Tokens, turn: Rotation, *, plan: MaskPlan | None, past: Past | None) -> Tokens:
+        """Self-attention of the frames in x, and of their past."""
+        k, v = self.read_video(x, turn, past=past)
+        q = rotate(self.split(self.query_norm(product(self.query, x))), turn).to(v.dtype)
         return product(self.out, attention(q, k, v, plan=plan).flatten(2))
 
     def read_text(self, text: Float[Tensor, "b s e"]) -> KeysValues:
@@ -114,6 +124,7 @@ class Layer(nn.Module):
         past: Past | None,
         text: KeysValues,
         reads: Bool[Tensor, "b l s"] | None,
+        until: Until = "end",
     ) -> Stream:
         """The stream after this layer.
 
@@ -125,12 +136,15 @@ class Layer(nn.Module):
             past: what came before these frames; None: nothing.
             text: this layer's keys and values of the text.
             reads: which rows of the text each token reads; None: all.
+            until: "keys" leaves once the past has the keys of these frames, with the stream as it came.
         """
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (wide(self.modulation) + modulation).unbind(2)
         frames = x.shape[1:3]
-        y = self.video.over_video(
-            modulate(x, shift, scale, eps=self.eps).flatten(1, 2), turn, plan=plan, past=past
-        )
+        y = modulate(x, shift, scale, eps=self.eps).flatten(1, 2)
+        if until == "keys":
+            self.video.read_video(y, turn, past=past)
+            return x
+        y = self.video.over_video(y, turn, plan=plan, past=past)
         x = torch.addcmul(x, gate[:, :, None], y.unflatten(1, frames).to(x.dtype))
         norm = self.text_norm
         y = layer_norm(x, x.shape[-1:], wide(norm.weight), wide(norm.bias), norm.eps)

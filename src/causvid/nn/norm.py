@@ -27,7 +27,10 @@ class RMSNorm(nn.Module):
         x, weight = wide(x), wide(self.weight)
         if torch.is_grad_enabled():
             return _RMSNorm.apply(x, weight, self.eps)
-        return _normed(x, self.eps)[0] * weight  # the same numbers, without the cost of a Function
+        # The same numbers, without the cost of a Function and of memory that nobody keeps.
+        inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        inverse = inverse.square_().div_(x.shape[-1]).add_(self.eps).rsqrt_()
+        return (x * inverse).mul_(weight)
 
 
 def _normed(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:

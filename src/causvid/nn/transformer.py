@@ -10,9 +10,10 @@ Source: Wan 2.1, arXiv:2503.20314; per-frame noise levels: CausVid, arXiv:2412.0
 """
 
 import math
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from einops import rearrange
@@ -25,11 +26,22 @@ from causvid.errors import UserError
 from causvid.flow.schedule import wide
 from causvid.nn.attention import plan_mask
 from causvid.nn.cache import KVCache, Past, TextKeys
-from causvid.nn.layer import MLP, Layer, Modulation, Stream, modulate, product, wide_product
+from causvid.nn.layer import (
+    MLP,
+    Layer,
+    Modulation,
+    Stream,
+    Until,
+    autocasts,
+    modulate,
+    product,
+    wide_product,
+)
 from causvid.nn.rope import Rotation, rotate, rotation
 from causvid.nn.text import TextTokens
 from causvid.types import FrameIndex, FrameMask, Latents, Sigma
 
+T = TypeVar("T")
 TIMESTEP_SCALE = 1000
 """The network was trained on timesteps 0 ... 1000. Nothing else in the package knows of them."""
 
@@ -117,6 +129,7 @@ class VideoTransformer(nn.Module):
         frames: FrameIndex | None = None,
         mask: FrameMask | None = None,
         cache: KVCache | None = None,
+        until: Until = "end",
     ) -> Latents:
         """The velocity noise - x0 at these latents.
 
@@ -127,29 +140,33 @@ class VideoTransformer(nn.Module):
             frames: absolute frame numbers, 0, 1, ... by default; repeats are allowed.
             mask: which frames see which. None: all see all.
             cache: the past of this chunk, instead of frames and mask. The caller commits.
+            until: "keys" stops when the cache has all it needs, for a pass whose velocity nobody
+                wants; zeros are returned.
         """
         if cache is not None and (frames is not None or mask is not None):
             raise ValueError("with a cache, frames and mask follow from it; do not pass them.")
-        count, (height, width) = x.shape[1], self._grid(x)
-        if frames is None:
-            frames = torch.arange(count) + (0 if cache is None else cache.frames)
+        height, width = self._grid(x)
         tracked = torch.is_grad_enabled() and self._tracks(x, sigma, text.tokens)
+        kept = None if tracked else cache
         stream = self._embed(x)
-        time, modulation = self._time(sigma)
+        time, modulation = _once(kept, ("time", sigma), lambda: self._time(sigma))
         shared = {
-            "turn": self._rotation(frames, height, width, stream),
+            "turn": self._turn(frames, cache, kept, stream, height, width),
             "plan": None if mask is None or bool(mask.all()) else plan_mask(mask),
             "reads": self._reads(text, stream),
         }
         pasts = self._pasts(cache, height, width, stream, tracked)
-        texts = self._texts(text, None if tracked else cache)
-        for layer, past, read in zip(self.layers, pasts, texts, strict=True):
-            run = partial(layer, past=past, text=read, **shared)
+        last = len(self.layers) - 1
+        for n, (layer, past, read) in enumerate(
+            zip(self.layers, pasts, self._texts(text, kept), strict=True)
+        ):
+            how_far: Until = until if n == last else "end"
+            run = partial(layer, past=past, text=read, until=how_far, **shared)
             if self._recompute and tracked:
                 stream = checkpoint(run, stream, modulation, use_reentrant=False)
             else:
                 stream = run(stream, modulation)
-        return self._velocity(stream, time, height)
+        return torch.zeros_like(x) if until == "keys" else self._velocity(stream, time, height)
 
     def _tracks(self, *inputs: Tensor) -> bool:
         return any(x.requires_grad for x in inputs) or any(p.requires_grad for p in self.parameters())
@@ -169,7 +186,7 @@ class VideoTransformer(nn.Module):
         _, p, q = self.config.patch
         patches = rearrange(wide(x), "b f c (h p) (w q) -> b f (h w) (c p q)", p=p, q=q)
         weight = self.patch_in.weight.flatten(1)
-        if not torch.is_autocast_enabled(x.device.type):
+        if not autocasts(x):
             patches = patches.to(weight.dtype)
         return wide(linear(patches, weight, self.patch_in.bias))
 
@@ -186,6 +203,24 @@ class VideoTransformer(nn.Module):
         waves = torch.cat([angle.cos(), angle.sin()], -1).to(wide(self.time_in.up.weight).dtype)
         time = wide_product(self.time_in.down, silu(wide_product(self.time_in.up, waves)))
         return time, wide_product(self.time_modulation, silu(time)).unflatten(-1, (6, -1))
+
+    def _turn(
+        self,
+        frames: FrameIndex | None,
+        cache: KVCache | None,
+        kept: KVCache | None,
+        stream: Stream,
+        height: int,
+        width: int,
+    ) -> Rotation:
+        """The rotation of this call's tokens; every step of a chunk has the same."""
+        count, start = stream.shape[1], 0 if cache is None else cache.frames
+        numbers = torch.arange(start, start + count) if frames is None else frames
+        return _once(
+            kept,
+            ("turn", start, count, height, width),
+            lambda: self._rotation(numbers, height, width, stream),
+        )
 
     def _pasts(
         self, cache: KVCache | None, height: int, width: int, stream: Stream, tracked: bool
@@ -231,3 +266,8 @@ class VideoTransformer(nn.Module):
         patches = wide_product(self.out, modulate(stream, shift, scale, eps=self.config.eps))
         _, p, q = self.config.patch
         return rearrange(patches, "b f (h w) (p q c) -> b f c (h p) (w q)", h=height, p=p, q=q)
+
+
+def _once(cache: KVCache | None, key: Hashable, compute: Callable[[], T]) -> T:
+    """What a cache keeps under this key; without one it is computed anew."""
+    return compute() if cache is None else cache.once(key, compute)
