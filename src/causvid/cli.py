@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import tyro
 
 from causvid import __version__
-from causvid.commands import evaluation, live, serving, tools, training, video
+from causvid.commands import evaluation, footage, live, serving, tools, training, video
 from causvid.commands.words import complain
 from causvid.errors import UserError
 
@@ -30,6 +30,8 @@ _VERBS = (
     video.demo,
     video.generate,
     live.stream,
+    footage.extend,
+    footage.edit,
     serving.serve,
     tools.info,
     tools.bench,
