@@ -5,7 +5,7 @@ import torch
 
 from causvid.errors import UserError
 from causvid.flow.schedule import FlowSchedule
-from causvid.flow.solvers import euler, unipc
+from causvid.flow.solvers import dpm, euler, unipc
 
 MEAN, STD = 1.5, 0.5
 
@@ -31,12 +31,22 @@ def test_eulers_error_halves_with_the_step():
     assert error(euler, 64) / error(euler, 128) == pytest.approx(2, rel=0.05)
 
 
-def test_unipc_falls_faster_and_is_far_closer():
-    assert error(unipc, 64) / error(unipc, 128) > 2.8
-    assert error(unipc, 32) < error(euler, 128)
+@pytest.mark.parametrize(("solver", "ratio"), [(unipc, 2.8), (dpm, 2.2)])
+def test_solvers_of_second_order_fall_faster_and_are_far_closer(solver, ratio):
+    # Not by 4: the last step, to sigma 0, is of first order.
+    assert error(solver, 64) / error(solver, 128) > ratio
+    assert error(solver, 64) < error(euler, 128)
 
 
-@pytest.mark.parametrize("solver", [euler, unipc])
+def test_dpm_is_unipc_without_the_correction():
+    grid = FlowSchedule(shift=3.0).grid(8)
+    plain, corrected = (list(solver(velocity, start(), grid)) for solver in (dpm, unipc))
+
+    torch.testing.assert_close(plain[1], corrected[1])
+    assert not torch.allclose(plain[2], corrected[2], atol=1e-6)
+
+
+@pytest.mark.parametrize("solver", [euler, unipc, dpm])
 def test_the_first_state_is_the_noise_and_there_is_one_for_every_level(solver):
     grid, x = FlowSchedule(shift=5.0).grid(6), start()
 
@@ -47,21 +57,21 @@ def test_the_first_state_is_the_noise_and_there_is_one_for_every_level(solver):
     assert all(state.isfinite().all() for state in states)
 
 
-@pytest.mark.parametrize("solver", [euler, unipc])
+@pytest.mark.parametrize("solver", [euler, unipc, dpm])
 def test_solving_again_from_the_same_noise_gives_the_stored_states(solver):
     grid, x = FlowSchedule(shift=5.0).grid(8), start()
 
     assert torch.equal(torch.stack([*solver(velocity, x, grid)]), torch.stack([*solver(velocity, x, grid)]))
 
 
-@pytest.mark.parametrize("solver", [euler, unipc])
+@pytest.mark.parametrize("solver", [euler, unipc, dpm])
 def test_one_step_from_pure_noise_is_the_predicted_clean_clip(solver):
     *_, end = solver(velocity, start(), [1.0, 0.0])
 
     torch.testing.assert_close(end, start() - velocity(start(), 1.0))
 
 
-@pytest.mark.parametrize("solver", [euler, unipc])
+@pytest.mark.parametrize("solver", [euler, unipc, dpm])
 def test_levels_that_do_not_fall_are_refused(solver):
     for levels in ([1.0], [0.5, 0.5], [0.2, 0.7], [1.5, 0.0], [1.0, -0.1]):
         with pytest.raises(UserError, match="falling"):

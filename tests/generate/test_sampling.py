@@ -33,7 +33,7 @@ def rolled(bundle, **how):
     return rollout(bundle.denoiser, noise(), text, negative=negative, guidance=2.0, layout=None, **how)
 
 
-@pytest.mark.parametrize(("word", "solver"), [("predicted", "euler"), ("unipc", "unipc")])
+@pytest.mark.parametrize(("word", "solver"), [("predicted", "euler"), ("unipc", "unipc"), ("dpm++", "dpm++")])
 def test_a_clip_is_what_the_solver_of_its_name_finds_on_the_guided_velocity(word, solver):
     bundle = random_teacher()
     text, negative = bundle.text(["a red ball"]), bundle.text([""])

@@ -10,12 +10,12 @@ from causvid.flow.schedule import (
     velocity_from_x0,
     x0_from_velocity,
 )
-from causvid.flow.solvers import euler, unipc
+from causvid.flow.solvers import dpm, euler, unipc
 from replays.folder import FORWARD, SOLVER, Case, Cases, Folder, Recording, nearest, relative
 
 DEFAULT_END = 0.003 / 1.002
 """Where the public scheduler's own grid ends when it is not told to end near 0."""
-SOLVERS = {"unipc": unipc, "euler": euler}
+SOLVERS = {"unipc": unipc, "euler": euler, "dpmpp": dpm}
 
 
 def schedule(file: Recording, folder: Folder) -> Cases:

@@ -52,8 +52,10 @@ class LoadFlags:
 class SamplingFlags:
     """Sampling; by default as the model says (see `causvid info MODEL`)."""
 
-    sampler: Annotated[Literal["fresh", "euler", "unipc"] | None, arg(metavar="fresh|euler|unipc")] = None
-    """fresh is a student's own, euler and unipc are solvers"""
+    sampler: Annotated[
+        Literal["fresh", "euler", "unipc", "dpm++"] | None, arg(metavar="fresh|euler|unipc|dpm++")
+    ] = None
+    """fresh is a student's own, euler, unipc and dpm++ are solvers"""
     steps: Annotated[int | None, arg(metavar="N")] = None
     """noise levels, taken from the model's schedule"""
     sigmas: Annotated[str | None, arg(metavar="1,0.9,...")] = None

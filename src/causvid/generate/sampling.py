@@ -25,7 +25,7 @@ class Sampling:
     """
 
     sampler: str | None = None
-    """"fresh" adds new noise between levels, as a student does; "euler" and "unipc" are solvers."""
+    """"fresh" adds new noise between levels, as a student does; "euler", "unipc" and "dpm++" are solvers."""
     steps: int | None = None
     """Levels from the model's schedule."""
     sigmas: tuple[float, ...] | None = None

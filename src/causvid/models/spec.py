@@ -14,7 +14,7 @@ from causvid.models.vae_tiny import TinyVAEConfig
 from causvid.models.vae_wan import WanVAEConfig
 from causvid.nn.transformer import TransformerConfig
 
-Sampler = Literal["fresh", "euler", "unipc"]
+Sampler = Literal["fresh", "euler", "unipc", "dpm++"]
 """How one noise level leads to the next: with new noise, as a student does, or by a solver."""
 
 
