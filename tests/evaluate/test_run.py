@@ -42,9 +42,16 @@ def test_every_factor_has_its_share_and_its_interval(finished):
     _, report, _ = finished
 
     for row in report["factors"].values():
-        assert set(row) == {"accuracy", "low", "high", "clips", "of_ground_truth", "of_teacher"}
+        assert set(row) == {"accuracy", "low", "high", "clips", "judge", "of_ground_truth", "of_teacher"}
         assert 0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1
         assert row["of_teacher"] is None
+
+
+def test_every_clip_of_the_truth_is_in_the_confusion_matrices(finished):
+    _, report, _ = finished
+
+    for table in report["confusion"].values():
+        assert sum(count for row in table.values() for count in row.values()) == TINY_SUITE.prompts
 
 
 def test_the_anchors_frame_the_scale_as_they_should(finished):

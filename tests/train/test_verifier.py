@@ -113,6 +113,21 @@ def test_a_judge_learns_what_it_is_shown():
     assert losses[-1] < 0.6 * losses[0]
 
 
+def test_a_judge_of_quality_is_tried_on_a_degradation_it_was_not_taught():
+    config = VerifierConfig(
+        lesson="quality",
+        name="small",
+        judge=JudgeConfig(**SMALL),
+        worlds=WorldsConfig(size=(32, 32), change_probability=0.0),
+        teaching=Teaching(kinds=("blur", "noise")),
+        checked_clips=16,
+    )
+
+    measured = Verifier(config, {"vae": random_student()}).measure()
+
+    assert -1 <= measured["rank_correlation_untaught"] <= 1 and measured["severity_error"] > 0
+
+
 def test_a_judge_without_an_autoencoder_is_refused():
     with pytest.raises(UserError, match="must name, as vae, a model with an autoencoder of our own"):
         Verifier(stage().config, {})

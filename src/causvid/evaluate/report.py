@@ -7,6 +7,8 @@ of the report and no clip.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from causvid.evaluate.summary import RELIABLE
+
 COLUMNS = {
     "text": "text %",
     "kind_by_frame": "kind by frame %",
@@ -62,7 +64,7 @@ def _factor_table(report: Mapping[str, Any]) -> list[str]:
     rows = []
     for factor, row in report["factors"].items():
         share, low, high = (100 * row[key] for key in ("accuracy", "low", "high"))
-        others = [row["of_ground_truth"], row["of_teacher"]]
+        others = [row["judge"], row["of_ground_truth"], row["of_teacher"]]
         rows.append(
             [
                 factor,
@@ -73,7 +75,12 @@ def _factor_table(report: Mapping[str, Any]) -> list[str]:
     corrected_share = report["text_corrected"]
     said = "–" if corrected_share is None else f"{corrected_share:.3f}"
     note = f"TA* = {said}: 0 is the truth of another prompt, 1 the truth through the autoencoder."
-    return [*table(["factor", "accuracy %", "% of truth's", "% of teacher's"], rows), "", note]
+    weak = [name for name, row in report["factors"].items() if (row["judge"] or 0) < RELIABLE]
+    if weak:
+        names = ", ".join(weak)
+        note += f" The judge reads less than {RELIABLE:.0%} of the truth itself: do not rely on {names}."
+    head = ["factor", "accuracy %", "judge on the truth %", "% of truth's", "% of teacher's"]
+    return [*table(head, rows), "", note]
 
 
 def _switch_table(report: Mapping[str, Any]) -> list[str]:

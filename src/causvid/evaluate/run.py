@@ -32,6 +32,7 @@ from causvid.evaluate.scoring import Periods, score
 from causvid.evaluate.summary import (
     by_factor,
     check_complete,
+    confusion,
     corrected_text,
     distances,
     paired,
@@ -114,6 +115,8 @@ def measure(models: Mapping[str, Pipeline], judges: Judges, *, suite: Suite, out
         "hashes": hashes,
     }
     report["suite"] = asdict(suite)
+    labels = {item.identity: item.scene.at(0) for item in items}
+    report["confusion"] = confusion(records[ANCHORS["ceiling"]], labels)
     _write(out, report, records)
     return report
 

@@ -128,9 +128,11 @@ def _motion(reading: Reading, item: Item) -> dict[str, float | None]:
 def _text(reading: Reading, item: Item) -> dict[str, Any]:
     ends = min(END_SECONDS * worlds.FPS, len(reading.path) // 2)
     found = shown(reading, item, ends=ends)
+    read = {name: values[int(posterior(reading, name).argmax())] for name, values in worlds.FACTORS.items()}
     if found is None:
-        return {"text": None, "strict": None, "factors": {}}
+        return {"text": None, "strict": None, "factors": {}, "read": read}
     return {
+        "read": read,
         "text": found.share,
         "strict": float(found.strict),
         "text_start": found.start,

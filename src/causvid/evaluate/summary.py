@@ -32,6 +32,8 @@ Record = Mapping[str, Any]
 DISTANCES_FROM = 64
 """Clips below which distances between distributions say nothing: they are 2 d / N of the spread too large."""
 DRAWS = 2000
+RELIABLE = 0.95
+"""A judge that reads less of the truth itself correctly is no judge of this factor."""
 FAILING_QUANTILE = 0.05
 """A window of worse quality than this share of the truth's windows is failing."""
 
@@ -84,15 +86,17 @@ def by_factor(
     """For each factor the share of clips that show it, beside the truth's and the teacher's.
 
     Returns:
-        {factor: {accuracy, low, high, clips, of_ground_truth, of_teacher}}
+        {factor: {accuracy, low, high, clips, of_ground_truth, of_teacher, judge}}; `judge` is the share the
+        judge reads correctly of the truth through the autoencoder, and below `RELIABLE` no share means much.
     """
     rows: dict[str, dict[str, Any]] = {}
     for factor in worlds.FACTORS:
         mine = _factor_mean(arms[model], factor)
         if mine is None:
             continue
+        ceiling = _factor_mean(arms[ANCHORS["ceiling"]], factor)
         others = {
-            "of_ground_truth": _factor_mean(arms[ANCHORS["ceiling"]], factor),
+            "of_ground_truth": ceiling,
             "of_teacher": None if teacher is None else _factor_mean(arms[teacher], factor),
         }
         shares = {
@@ -104,6 +108,7 @@ def by_factor(
             "low": mine.low,
             "high": mine.high,
             "clips": mine.clips,
+            "judge": None if ceiling is None else ceiling.mean,
             **shares,
         }
     return rows
@@ -112,6 +117,22 @@ def by_factor(
 def _factor_mean(records: Sequence[Record], factor: str) -> Mean | None:
     flat = [{"prompt": r["prompt"], factor: r.get("factors", {}).get(factor)} for r in records]
     return mean_of(flat, factor)
+
+
+def confusion(records: Sequence[Record], truth: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """What was read for what was there: {factor: {value: {word read: clips}}}.
+
+    Args:
+        records: of clips whose factors are known.
+        truth: for each clip, its factors.
+    """
+    tables: dict[str, Any] = {
+        name: {value: dict.fromkeys(values, 0) for value in values} for name, values in worlds.FACTORS.items()
+    }
+    for record in records:
+        for name, read in record.get("read", {}).items():
+            tables[name][truth[record["id"]][name]][read] += 1
+    return tables
 
 
 def corrected_text(arms: Mapping[str, Sequence[Record]], arm: str) -> float | None:

@@ -102,10 +102,11 @@ class Judge(nn.Module):
         return Readings(frame, clip, whole if self.config.embedding else None)
 
 
-def places(height: int, width: int, like: Tensor) -> Float[Tensor, "2 h w"]:
-    """Coordinates of a grid's centres, -1 to 1 across and down."""
-    down, across = ((torch.arange(n, device=like.device) + 0.5) * 2 / n - 1 for n in (height, width))
-    return torch.stack(torch.broadcast_tensors(across[None], down[:, None])).to(like)
+def places(pictures: Pictures) -> Float[Tensor, "2 H W"]:
+    """Coordinates of the pictures' pixels, -1 to 1 across and down."""
+    sizes, device = pictures.shape[-2:], pictures.device
+    down, across = ((torch.arange(n, device=device) + 0.5) * 2 / n - 1 for n in sizes)
+    return torch.stack(torch.broadcast_tensors(across[None], down[:, None])).to(pictures)
 
 
 class ResidualTrunk(nn.Module):
@@ -125,12 +126,12 @@ class ResidualTrunk(nn.Module):
         self.out = nn.Linear((2 + self.POINTS) * eighth + 2 * self.POINTS, features)
 
     def forward(self, x: Pictures) -> Float[Tensor, "n e"]:
-        place = places(*x.shape[-2:], like=x).expand(len(x), 2, *x.shape[-2:])
+        place = places(x).expand(len(x), 2, *x.shape[-2:])
         x = torch.cat([x, place], dim=1).contiguous(memory_format=torch.channels_last)
         x = self.at_quarter(self.down_1(F.silu(self.enter(x))))
         x = self.at_eighth(self.down_2(F.silu(x)))
         maps = self.points(x).flatten(2).softmax(dim=-1)
-        found = maps @ places(*x.shape[-2:], like=x).flatten(1).T
+        found = maps @ places(x).flatten(1).T
         there = maps @ x.flatten(2).mT
         pooled = [x.mean(dim=(2, 3)), x.amax(dim=(2, 3)), there.flatten(1), found.flatten(1)]
         return F.silu(self.out(torch.cat(pooled, dim=1)))
@@ -169,7 +170,7 @@ class PatchTrunk(nn.Module):
     def forward(self, x: Pictures) -> Float[Tensor, "n e"]:
         x = self.enter(x.contiguous(memory_format=torch.channels_last))
         x = self.at_eighth(self.down(self.at_quarter(x)))
-        place = places(*x.shape[-2:], like=x).expand(len(x), 2, *x.shape[-2:])
+        place = places(x).expand(len(x), 2, *x.shape[-2:])
         cells = torch.cat([x, place], dim=1).flatten(2).mT
         weights = self.attend(cells[..., : x.shape[1]]).softmax(dim=1)
         return F.gelu(self.out((weights.mT @ cells).flatten(1)))

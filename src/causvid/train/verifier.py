@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from causvid.data.degrade import DEGRADATIONS
 from causvid.errors import UserError
 from causvid.models.bundle import Bundle
 from causvid.models.judge_files import StoredJudge, new_judge
@@ -70,11 +71,11 @@ class Verifier:
     def batch(self, step: int, rng: torch.Generator) -> Lesson:
         return self._lesson(self.config.batch, self.config.worlds, rng)
 
-    def _lesson(self, count: int, domain: WorldsConfig, rng: torch.Generator) -> Lesson:
-        make = LESSONS[self.config.lesson]
-        return make(
-            self.vae, self.config.teaching, domain, count=count, frames=self.config.judge.window, rng=rng
-        )
+    def _lesson(
+        self, count: int, domain: WorldsConfig, rng: torch.Generator, *, teaching: Teaching | None = None
+    ) -> Lesson:
+        make, frames = LESSONS[self.config.lesson], self.config.judge.window
+        return make(self.vae, teaching or self.config.teaching, domain, count=count, frames=frames, rng=rng)
 
     def loss(self, role: str, batch: Lesson, rng: torch.Generator) -> Loss:
         readings = self.judge(batch.video)
@@ -111,7 +112,24 @@ class Verifier:
             readings = self.judge(lesson.video)
             for name, value in _rightness(readings.frame | readings.clip, lesson).items():
                 total[name] = total.get(name, 0.0) + float(value) / rounds
+        untaught = tuple(name for name in DEGRADATIONS if name not in self.config.teaching.kinds)
+        if self.config.lesson == "quality" and untaught:
+            total["rank_correlation_untaught"] = self._rank_correlation(untaught, rng)
         return {name: round(value, 4) for name, value in total.items()}
+
+    def _rank_correlation(self, kinds: tuple[str, ...], rng: torch.Generator) -> float:
+        """Spearman's, of the severity of these degradations and what is read of it."""
+        taught = self.config.teaching
+        foreign = replace(taught, kinds=kinds, degraded=1.0, severity=1.0, latent_noise=0.0)
+        rounds = max(1, self.config.checked_clips // 8)
+        pairs = []
+        for _ in range(rounds):
+            lesson = self._lesson(8, self.config.worlds, rng, teaching=foreign)
+            read = self.judge(lesson.video).frame["severity"].mean(dim=1)
+            pairs.append(torch.cat([lesson.frame["severity"].mean(dim=1), read], dim=1))
+        true, read = torch.cat(pairs).cpu().T
+        ranks = torch.stack([true.argsort().argsort(), read.argsort().argsort()]).float()
+        return float(torch.corrcoef(ranks)[0, 1])
 
     def export(self, provenance: Mapping[str, Any]) -> StoredJudge:
         return new_judge(self.config.name, self.judge, provenance=provenance, measured=self.measure())
