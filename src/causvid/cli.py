@@ -35,6 +35,7 @@ _VERBS = (
     serving.serve,
     tools.info,
     tools.bench,
+    serving.bench_serve,
     evaluation.evaluate,
     tools.doctor,
     training.train,
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"causvid {__version__}")
         return 0
     try:
-        verbs = {verb.__name__: verb for verb in _VERBS}
+        verbs = {verb.__name__.replace("_", "-"): verb for verb in _VERBS}
         tyro.extras.subcommand_cli_from_dict(
             verbs,
             prog="causvid",

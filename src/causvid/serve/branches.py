@@ -20,19 +20,6 @@ class Moment:
     over: int = 4
     strength: float | None = None
 
-    def event(self, fps: float | int) -> dict[str, Any]:
-        """As an entry of a timeline."""
-        entry: dict[str, Any] = {
-            "time": self.frame / fps,
-            "prompt": self.prompt,
-            "transition": self.transition,
-        }
-        if self.transition == "blend":
-            entry["over"] = self.over
-        if self.strength is not None:
-            entry["strength"] = self.strength
-        return entry
-
 
 @dataclass(eq=False)
 class Piece:

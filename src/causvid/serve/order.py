@@ -32,3 +32,14 @@ class Order:
     """Chunks that one can go back by."""
     at_end: Literal["pause", "stop"] = "pause"
     """What happens where the timeline or the clip to be edited ends."""
+
+    @property
+    def begins_with(self) -> str:
+        """words, image, clip, edit or camera."""
+        if self.image is not None:
+            return "image"
+        if self.clip is not None:
+            return "clip"
+        if self.source is None:
+            return "words"
+        return "camera" if isinstance(self.source, Camera) else "edit"

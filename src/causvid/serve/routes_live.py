@@ -8,9 +8,9 @@ from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
-from causvid import __version__
 from causvid.serve.branches import Branch
 from causvid.serve.connection import Connection
+from causvid.serve.facts import facts_of, timeline_of
 from causvid.serve.service import Service
 
 BranchNumber = Annotated[int | None, Query(ge=0, lt=2**16)]
@@ -21,8 +21,9 @@ def add_session_routes(app: FastAPI, service: Service) -> None:
     async def session_video(id: str, branch: BranchNumber = None) -> FileResponse:
         """An MP4 of what a branch has shown so far, with the prompts, seed and model inside."""
         connection, line = _find(service, id, branch)
-        assert connection.coder is not None
-        facts = _facts(service, connection, line)
+        assert connection.coder is not None and connection.video is not None
+        order = connection.video.order
+        facts = facts_of(timeline_of(line, order, service.spec), order, service.spec)
         path = await asyncio.to_thread(connection.coder.tape.video, list(line.pieces), facts)
         name = f"causvid-{facts['seed']}-{line.number}.mp4"
         gone = BackgroundTask(service.store.remove, path)
@@ -32,7 +33,8 @@ def add_session_routes(app: FastAPI, service: Service) -> None:
     async def session_timeline(id: str, branch: BranchNumber = None) -> dict[str, Any]:
         """The prompts of a branch, as the file that `generate --timeline` and the page read."""
         connection, line = _find(service, id, branch)
-        return _timeline(service, connection, line)
+        assert connection.video is not None
+        return timeline_of(line, connection.video.order, service.spec).to_table()
 
 
 def _find(service: Service, id: str, branch: int | None) -> tuple[Connection, Branch]:
@@ -46,37 +48,3 @@ def _find(service: Service, id: str, branch: int | None) -> tuple[Connection, Br
         what = f"there is no branch {branch} in this session."
         raise HTTPException(404, {"code": "not_found", "message": what})  # type: ignore[arg-type]
     return connection, line
-
-
-def _timeline(service: Service, connection: Connection, line: Branch) -> dict[str, Any]:
-    assert connection.video is not None
-    fps = service.spec.fps
-    frames = sum(piece.frames for piece in list(line.pieces))
-    events = [moment.event(fps) for moment in line.moments if moment.frame < frames or moment.frame == 0]
-    return {
-        "causvid_timeline": 1,
-        "seed": connection.video.order.seed,
-        "seconds": frames / fps,
-        "model": service.spec.name,
-        "events": events,
-    }
-
-
-def _facts(service: Service, connection: Connection, line: Branch) -> dict[str, Any]:
-    """What is stored in the file."""
-    timeline, spec = _timeline(service, connection, line), service.spec
-    first, *later = timeline["events"]
-    return {
-        "prompt": first["prompt"],
-        "prompts_at": {f"{event['time']:g}": event["prompt"] for event in later},
-        "transition": later[0]["transition"] if later else "soft",
-        "seed": timeline["seed"],
-        "model": spec.name,
-        "sigmas": list(spec.sigmas),
-        "size": list(spec.size),
-        "fps": spec.fps,
-        "seconds": timeline["seconds"],
-        "version": __version__,
-        "branch": line.number,
-        "timeline": timeline,
-    }

@@ -8,10 +8,10 @@ from fastapi.responses import FileResponse, Response
 from pydantic import Field
 from starlette.exceptions import HTTPException
 
-from causvid import __version__
 from causvid.errors import UserError
 from causvid.generate.clip import frames_in
 from causvid.generate.inputs import latent_shape
+from causvid.serve.facts import facts_of, timeline_ordered
 from causvid.serve.jobs import Job, QueueFull
 from causvid.serve.order import Order
 from causvid.serve.orders import Wish, read_wish
@@ -61,10 +61,9 @@ def add_video_routes(app: FastAPI, service: Service) -> None:
         """Order a video; ask for its status with GET, fetch it from .../content."""
         _take_nothing_while_draining(service)
         order, frames = await _order(wish, service)
+        facts = facts_of(timeline_ordered(order, service.spec), order, service.spec)
         try:
-            return service.jobs.submit(
-                order, frames=frames, facts=_facts(service, order, frames, wish)
-            ).public()
+            return service.jobs.submit(order, frames=frames, facts=facts).public()
         except QueueFull as error:
             raise _no(429, "queue_full", str(error)) from None
 
@@ -143,24 +142,6 @@ def _seconds(wish: VideoRequest, order: Order, service: Service) -> float:
     longest = None if source is None else len(source) / service.spec.fps  # type: ignore[arg-type]
     wanted = wish.seconds or order.seconds or longest or DEFAULT_SECONDS
     return wanted if longest is None else min(wanted, longest)
-
-
-def _facts(service: Service, order: Order, frames: int, wish: VideoRequest) -> dict[str, Any]:
-    """What is stored in the file."""
-    spec = service.spec
-    facts: dict[str, Any] = {
-        "prompt": order.prompt,
-        "prompts_at": {f"{moment.frame / spec.fps:g}": moment.prompt for moment in order.moments},
-        "transition": order.moments[0].transition if order.moments else "soft",
-        "seed": order.seed,
-        "model": spec.name,
-        "sigmas": list(spec.sigmas),
-        "size": list(order.size or spec.size),
-        "fps": spec.fps,
-        "seconds": frames / spec.fps,
-        "version": __version__,
-    }
-    return facts if wish.timeline is None else facts | {"timeline": wish.timeline}
 
 
 def _job(service: Service, id: str) -> Job:

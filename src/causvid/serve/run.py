@@ -97,7 +97,7 @@ def serve(
     listener = bind(host, port)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with contextlib.closing(listener):
-        service = Service(lambda: _load(model, device), options=options)
+        service = Service(lambda: load_to_serve(model, device), options=options)
         address = page_address(host, listener.getsockname()[1], options.token)
         print(f"Serving {service.spec.name} at {address}", flush=True)
         try:
@@ -138,7 +138,8 @@ def page_address(host: str, port: int, token: str | None) -> str:
     return f"http://{name}:{port}/" + ("" if token is None else f"#token={token}")
 
 
-def _load(model: str, device: str) -> Pipeline:
+def load_to_serve(model: str, device: str) -> Pipeline:
+    """The model, with the threads that suit it."""
     pipeline = load(model, device=device)
     use_threads(pipeline.bundle)
     return pipeline
