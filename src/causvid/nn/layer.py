@@ -8,8 +8,9 @@ Source: Wan 2.1, arXiv:2503.20314; one noise level per latent frame: CausVid, ar
 """
 
 import math
+from collections.abc import Callable, Hashable
 from contextlib import nullcontext
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,14 +19,17 @@ from torch.nn.functional import gelu, layer_norm, linear
 
 from causvid.flow.schedule import wide
 from causvid.nn.attention import MaskPlan, attention, attention_where
-from causvid.nn.cache import Past
 from causvid.nn.norm import RMSNorm
+from causvid.nn.ring import Past
 from causvid.nn.rope import Rotation, rotate
 
+T = TypeVar("T")
 Stream = Float[Tensor, "b f t e"]
 """The residual stream: t tokens in each latent frame."""
 Modulation = Float[Tensor, "b f 6 e"]
 """Shift, scale and gate for attention, then for the feed-forward, of every latent frame."""
+PerFrame = Float[Tensor, "b f 1 e"]
+"""One of the six, beside the stream."""
 Tokens = Float[Tensor, "b l e"]
 Until = Literal["end", "keys"]
 """How far a pass goes: to the velocity, or only until the cache has the last layer's keys and values."""
@@ -48,11 +52,9 @@ def wide_product(layer: nn.Linear, x: Float[Tensor, "*any i"]) -> Float[Tensor, 
         return linear(wide(x).to(wide(layer.weight).dtype), wide(layer.weight), wide(layer.bias))
 
 
-def modulate(
-    x: Stream, shift: Float[Tensor, "b f e"], scale: Float[Tensor, "b f e"], *, eps: float
-) -> Stream:
-    """Normalised over the width, times 1 + scale, plus shift."""
-    return torch.addcmul(shift[:, :, None], layer_norm(x, x.shape[-1:], eps=eps), 1 + scale[:, :, None])
+def modulate(x: Stream, shift: PerFrame, factor: PerFrame, *, eps: float) -> Stream:
+    """Normalised over the width, times a factor, plus a shift."""
+    return torch.addcmul(shift, layer_norm(x, x.shape[-1:], eps=eps), factor)
 
 
 class MLP(nn.Module):
@@ -138,17 +140,31 @@ class Layer(nn.Module):
             reads: which rows of the text each token reads; None: all.
             until: "keys" leaves once the past has the keys of these frames, with the stream as it came.
         """
-        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (wide(self.modulation) + modulation).unbind(2)
+        once = _anew if past is None else past.once
+        shift, factor, gate, ffn_shift, ffn_factor, ffn_gate = once(
+            ("modulation", modulation), lambda: self._modulation(modulation)
+        )
         frames = x.shape[1:3]
-        y = modulate(x, shift, scale, eps=self.eps).flatten(1, 2)
+        y = modulate(x, shift, factor, eps=self.eps).flatten(1, 2)
         if until == "keys":
             self.video.read_video(y, turn, past=past)
             return x
         y = self.video.over_video(y, turn, plan=plan, past=past)
-        x = torch.addcmul(x, gate[:, :, None], y.unflatten(1, frames).to(x.dtype))
+        x = torch.addcmul(x, gate, y.unflatten(1, frames).to(x.dtype))
         norm = self.text_norm
         y = layer_norm(x, x.shape[-1:], wide(norm.weight), wide(norm.bias), norm.eps)
         x = x + self.text.over_text(y.flatten(1, 2), text, reads=reads).unflatten(1, frames)
-        y = product(self.ffn.up, modulate(x, ffn_shift, ffn_scale, eps=self.eps))
+        y = product(self.ffn.up, modulate(x, ffn_shift, ffn_factor, eps=self.eps))
         y = product(self.ffn.down, gelu(y, approximate="tanh"))
-        return torch.addcmul(x, ffn_gate[:, :, None], y.to(x.dtype))
+        return torch.addcmul(x, ffn_gate, y.to(x.dtype))
+
+    def _modulation(self, shared: Modulation) -> tuple[PerFrame, ...]:
+        """Shift, factor and gate for attention, then for the feed-forward."""
+        shift, scale, gate, *ffn = (wide(self.modulation) + shared)[:, :, :, None].unbind(2)
+        ffn_shift, ffn_scale, ffn_gate = ffn
+        return shift, 1 + scale, gate, ffn_shift, 1 + ffn_scale, ffn_gate
+
+
+def _anew(key: Hashable, compute: Callable[[], T]) -> T:
+    """The same without a past that keeps results."""
+    return compute()

@@ -28,8 +28,8 @@ class RMSNorm(nn.Module):
         if torch.is_grad_enabled():
             return _RMSNorm.apply(x, weight, self.eps)
         # The same numbers, without the cost of a Function and of memory that nobody keeps.
-        inverse = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        inverse = inverse.square_().div_(x.shape[-1]).add_(self.eps).rsqrt_()
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        inverse = torch.addcmul(length.new_full((), self.eps), length, length, value=1 / x.shape[-1]).rsqrt_()
         return (x * inverse).mul_(weight)
 
 

@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 from causvid.errors import UserError
 from causvid.flow.schedule import wide
 from causvid.nn.attention import plan_mask
-from causvid.nn.cache import KVCache, Past, TextKeys
+from causvid.nn.cache import KVCache, TextKeys
 from causvid.nn.layer import (
     MLP,
     Layer,
@@ -37,6 +37,7 @@ from causvid.nn.layer import (
     product,
     wide_product,
 )
+from causvid.nn.ring import Past
 from causvid.nn.rope import Rotation, rotate, rotation
 from causvid.nn.text import TextTokens
 from causvid.types import FrameIndex, FrameMask, Latents, Sigma
@@ -262,8 +263,8 @@ class VideoTransformer(nn.Module):
         return parts[..., None] == rows.repeat_interleave(self.config.text_rows)
 
     def _velocity(self, stream: Stream, time: Float[Tensor, "b f e"], height: int) -> Latents:
-        shift, scale = (wide(self.out_modulation) + time[:, :, None]).unbind(2)
-        patches = wide_product(self.out, modulate(stream, shift, scale, eps=self.config.eps))
+        shift, scale = (wide(self.out_modulation) + time[:, :, None])[:, :, :, None].unbind(2)
+        patches = wide_product(self.out, modulate(stream, shift, 1 + scale, eps=self.config.eps))
         _, p, q = self.config.patch
         return rearrange(patches, "b f (h w) (p q c) -> b f c (h p) (w q)", h=height, p=p, q=q)
 
