@@ -47,7 +47,7 @@ class Suite:
 SUITES = MappingProxyType(
     {
         "quick": Suite(name="quick", prompts=12, switches=4, samples=1, seconds=10.0, batch=4, flow_every=6),
-        "full": Suite(name="full", prompts=128, switches=32, samples=4, seconds=10.0, batch=16, flow_every=2),
+        "full": Suite(name="full", prompts=128, switches=32, samples=4, seconds=10.0, batch=16, flow_every=4),
     }
 )
 

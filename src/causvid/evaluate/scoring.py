@@ -29,8 +29,8 @@ OVER_NEXT_RADIUS = 8 / 64
 END_SECONDS = 5
 """Of the beginning and of the end that are compared, at most half of the clip each."""
 STILL_STEP = 0.004
-"""Path a tracker reports for an object that stands still, in heights (or radians) a frame.
-Source: the verifiers' error on rendered still objects; see `causvid evaluate`'s row of the truth."""
+"""Path a tracker is assumed to report for an object that stands still, in heights (or radians) a frame.
+An assumption, not a measurement: `path_error` in a verifier's `model.toml` says how good its tracker is."""
 MASK_MARGIN = 1.4
 """How many tracked radii around the object are not static."""
 

@@ -146,11 +146,9 @@ def corrected_text(arms: Mapping[str, Sequence[Record]], arm: str) -> float | No
 
 def paired(first: Sequence[Record], second: Sequence[Record], metric: str) -> Difference | None:
     """The difference of two arms over the clips where both are defined; None if there is none."""
-    others = {record["id"]: record.get(metric) for record in second}
+    others = {record["id"]: float(record[metric]) for record in second if record.get(metric) is not None}
     pairs = [
-        (float(r[metric]), float(others[r["id"]]))
-        for r in first
-        if r.get(metric) is not None and others.get(r["id"]) is not None
+        (float(r[metric]), others[r["id"]]) for r in first if r.get(metric) is not None and r["id"] in others
     ]
     if not pairs:
         return None

@@ -84,7 +84,7 @@ class Verifier:
         }
         terms |= {name: _term(readings.clip[name], target, None) for name, target in batch.clip.items()}
         value = torch.stack(list(terms.values())).mean()
-        return Loss(value, {"loss": value.detach(), **_rightness(readings.frame | readings.clip, batch)})
+        return Loss(value, {"loss": value.detach(), **_rightness({**readings.frame, **readings.clip}, batch)})
 
     def preview(self, rng: torch.Generator) -> Preview:
         """A few clips and what is read of them."""
@@ -110,7 +110,7 @@ class Verifier:
         for _ in range(rounds):
             lesson = self._lesson(8, held_out, rng)
             readings = self.judge(lesson.video)
-            for name, value in _rightness(readings.frame | readings.clip, lesson).items():
+            for name, value in _rightness({**readings.frame, **readings.clip}, lesson).items():
                 total[name] = total.get(name, 0.0) + float(value) / rounds
         untaught = tuple(name for name in DEGRADATIONS if name not in self.config.teaching.kinds)
         if self.config.lesson == "quality" and untaught:
@@ -147,7 +147,7 @@ def _term(output: Tensor, target: Tensor, known: Tensor | None) -> Tensor:
 def _rightness(outputs: Mapping[str, Tensor], lesson: Lesson) -> dict[str, Tensor]:
     """The share of words that are right, the mean error of numbers."""
     found = {}
-    for name, target in (lesson.frame | lesson.clip).items():
+    for name, target in {**lesson.frame, **lesson.clip}.items():
         output = outputs[name].detach()
         if target.dtype == torch.long:
             right = (output.argmax(dim=-1) == target).float()
