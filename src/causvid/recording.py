@@ -4,7 +4,6 @@ Joins three things that know nothing of one another: a pipeline, a clip writer a
 progress bar. What a clip was made from is stored inside it.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -22,10 +21,13 @@ from causvid.generate.clip import frames_in
 from causvid.generate.inputs import Picture
 from causvid.generate.pipeline import Pipeline
 from causvid.generate.sampling import sampling_facts
+from causvid.generate.timeline import Timeline
 from causvid.progress import Progress
 from causvid.types import Frames
 
 DEFAULT_SECONDS = 10.0
+LAST_SECONDS = 5.0
+"""Of the last prompt of a timeline that does not say how long it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +109,7 @@ class Asked:
     prompts_at: Mapping[float | int, str] | None = None
     transition: str = "soft"
     over: int = 4
-    timeline: Any = None
+    timeline: Timeline | None = None
     """In place of prompt, prompts_at, transition and over."""
     size: tuple[int, int] | None = None
     facts: Mapping[str, Any] | None = None
@@ -115,9 +117,12 @@ class Asked:
 
     def of(self, pipeline: Pipeline) -> "Asked":
         """The same, its length said."""
+        if self.timeline is not None and self.timeline.seconds is not None and self.seconds is None:
+            return replace(self, seconds=self.timeline.seconds)
         if pipeline.spec.layout is None or self.seconds is not None:
             return self
-        return replace(self, seconds=DEFAULT_SECONDS)
+        last = 0.0 if self.timeline is None else self.timeline.events[-1].time
+        return replace(self, seconds=max(DEFAULT_SECONDS, last + LAST_SECONDS))
 
     def steering(self, image: Picture | None) -> dict[str, Any]:
         """Without what was left as it is: a model that cannot be steered complains only when asked to."""
@@ -129,7 +134,7 @@ class Asked:
     def metadata(self, pipeline: Pipeline, prompt: str) -> dict[str, Any]:
         """What is stored in the clip; whoever has it can make the clip again."""
         if self.timeline is not None:
-            told = {"prompt": self.timeline.events[0].prompt, "timeline": json.loads(self.timeline.to_json())}
+            told = {"prompt": self.timeline.prompt, "timeline": self.timeline.to_table()}
         else:
             later = {f"{moment:g}": text for moment, text in (self.prompts_at or {}).items()}
             told = {"prompt": prompt.strip(), "prompts_at": later, "transition": self.transition}
@@ -216,8 +221,8 @@ def _to_all(clips: Sequence[ClipWriter], frames: Frames) -> None:
 def _at_once(pipeline: Pipeline) -> Callable[..., Iterator[Frames]]:
     """A bidirectional model's whole clip as its only chunk; its steps are shown while they are made."""
 
-    def chunks(prompt: str, **how: Any) -> Iterator[Frames]:
-        with StepBar(prompt) as bar:
+    def chunks(prompt: str | Timeline, **how: Any) -> Iterator[Frames]:
+        with StepBar(str(prompt)) as bar:
             frames = pipeline.generate(prompt, on_step=bar, **how)
         assert isinstance(frames, torch.Tensor)
         yield frames

@@ -1,8 +1,11 @@
 """`causvid generate`: samplers, lists of prompts, transitions, and clips made again from themselves."""
 
+import io
+import json
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import MAKE, left_in
 from PIL import Image
 
@@ -123,3 +126,72 @@ def test_any_size_that_tokens_fill_is_made(here):
     assert main([*MAKE, "a red ball", "--seconds", "1", "--size", "48x80", "--scale", "1"]) == 0
 
     assert (probe("out.mp4").height, probe("out.mp4").width) == (48, 80)
+
+
+STORY = {
+    "causvid_timeline": 1,
+    "seed": 3,
+    "seconds": 3,
+    "model": "student",
+    "events": [{"time": 0, "prompt": "a red ball"}, {"time": 1, "prompt": "it snows", "transition": "cut"}],
+}
+
+
+def test_a_timeline_is_the_prompts_and_moments_it_holds(here):
+    Path("story.json").write_text(json.dumps(STORY), encoding="utf-8")
+    words = ["--prompt-at", "1", "it snows", "--transition", "cut", "--seconds", "3", "--seed", "3"]
+
+    assert main(["generate", "--timeline", "story.json"]) == 0
+    assert main([*MAKE, "a red ball", *words, "-o", "words.mp4"]) == 0
+
+    assert torch.equal(read_video("out.mp4"), read_video("words.mp4"))
+    assert [event["prompt"] for event in read_metadata("out.mp4")["timeline"]["events"]] == [
+        "a red ball",
+        "it snows",
+    ]
+    assert main([*MAKE, "--from", "out.mp4", "-o", "again.mp4"]) == 0
+    assert bytes_of("again.mp4") == bytes_of("out.mp4")
+
+
+def test_what_a_timeline_leaves_open_is_typed_or_usual(here):
+    Path("story.json").write_text(
+        json.dumps(
+            {**STORY, "model": None, "seed": None, "seconds": None, "events": STORY["events"][:1]}
+        ).replace('"seed": null, "seconds": null, "model": null, ', ""),
+        encoding="utf-8",
+    )
+
+    assert main([*MAKE, "--timeline", "story.json", "--seed", "2", "-o", "a.mp4"]) == 0
+    assert main([*MAKE, "a red ball", "--seed", "2", "-o", "b.mp4"]) == 0
+
+    assert len(read_video("a.mp4")) == 80
+    assert torch.equal(read_video("a.mp4"), read_video("b.mp4"))
+
+
+def test_a_streamed_clip_is_generated_again(here, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("it snows\n"))
+    main(["stream", "student", "a red ball", "--seconds", "2", "--pace", "fast", "--seed", "3"])
+
+    assert main([*MAKE, "--from", "live.mp4"]) == 0
+
+    live, clip = read_video("live.mp4"), read_video("out.mp4")
+    assert live.shape == clip.shape
+    assert read_metadata("out.mp4")["timeline"] == read_metadata("live.mp4")["timeline"]
+
+
+def test_a_timeline_that_does_not_fit_is_one_line(here, capsys):
+    Path("story.json").write_text(json.dumps(STORY), encoding="utf-8")
+    Path("broken.json").write_text("{", encoding="utf-8")
+    told = ("--timeline", "story.json")
+    for words, message in {
+        (*told, "--transition", "soft"): "change them there",
+        (*told, "--seconds", "1"): "the video ends at 1",
+        ("teacher", *told): "need a causal model",
+        ("--timeline", "no.json"): "no.json does not exist",
+        ("student", "--timeline", "broken.json"): "broken.json is not valid JSON",
+        ("student", *told, "--from", "out.mp4"): "--timeline and --from were given",
+    }.items():
+        assert main(["generate", *words]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+    assert left_in(here) == ["broken.json", "story.json"]

@@ -3,7 +3,6 @@
 Knows flags and what a clip remembers, nothing of how video is made.
 """
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from causvid.errors import UserError
 
 if TYPE_CHECKING:
-    pass
+    from causvid.generate.timeline import Timeline
 
 REPEATABLE = ("prompt", "seed", "model", "seconds")
 """What a clip must say about itself to be made again."""
@@ -28,7 +27,7 @@ class Order:
     prompts_at: dict[float, str] = field(default_factory=dict)
     transition: str = "soft"
     over: int = 4
-    timeline: Any = None
+    timeline: "Timeline | None" = None
     """In place of prompt, prompts_at and transition."""
     size: tuple[int, int] | None = None
     sampling: dict[str, Any] = field(default_factory=dict)
@@ -70,7 +69,7 @@ def repeated(path: Path) -> Order:
             prompts_at={float(moment): str(text) for moment, text in stored.get("prompts_at", {}).items()},
             transition=str(stored.get("transition", "soft")),
             over=int(stored.get("over", 4)),
-            timeline=_timeline(stored.get("timeline")),
+            timeline=_timeline(stored.get("timeline"), path),
             size=tuple(stored["size"]) if "size" in stored else None,
             sampling=sampling_of(stored).changes,
             image=Path(stored["image"]) if "image" in stored else None,
@@ -82,12 +81,12 @@ def repeated(path: Path) -> Order:
         ) from error
 
 
-def _timeline(table: Any) -> Any:
+def _timeline(table: Any, path: Path) -> "Timeline | None":
     if table is None:
         return None
-    from causvid.generate.timeline import Timeline
+    from causvid.generate.timeline import timeline_of
 
-    return Timeline.from_json(json.dumps(table))
+    return timeline_of(table, where=f"the timeline in {path}")
 
 
 def told(path: Path) -> Order:
@@ -101,7 +100,7 @@ def told(path: Path) -> Order:
     timeline = read_timeline(path)
     return Order(
         model=timeline.model or "",
-        prompt=timeline.events[0].prompt,
+        prompt=timeline.prompt,
         seconds=timeline.seconds,
         seed=timeline.seed or 0,
         timeline=timeline,
@@ -111,6 +110,8 @@ def told(path: Path) -> Order:
 def with_typed(order: Order, **typed: Any) -> Order:
     """The same, but for what was typed: None stands for nothing."""
     given = {name: value for name, value in typed.items() if value is not None}
+    if order.timeline is not None and given.keys() & {"prompts_at", "transition", "over"}:
+        raise UserError("prompts and how they come in are in the timeline; change them there.")
     sampling = given.pop("sampling", {})
     if "sigmas" in sampling or "steps" in sampling:
         kept = {k: v for k, v in order.sampling.items() if k not in ("sigmas", "steps", "shift")}

@@ -12,7 +12,7 @@ from causvid.types import Frames
 def first_frames(session: StreamingSession, frames: int) -> Iterator[Frames]:
     """Chunks until there are so many frames; the last is cut to fit."""
     while frames > 0:
-        shown = session.next_chunk()[:frames]
+        shown = (session.finish() if frames <= session.held else session.next_chunk())[:frames]
         frames -= len(shown)
         yield shown
 
@@ -33,6 +33,9 @@ def edited(
     session.push(film, strength=strength, adapt=adapt)
     left = len(film)
     while left > 0:
+        if left <= session.held:
+            yield session.finish()[:left]
+            return
         missing = session.input_frames - session.queued
         if missing > 0:
             session.push(film[-1:].expand(missing, -1, -1, -1), strength=strength, adapt=adapt)
