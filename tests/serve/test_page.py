@@ -14,6 +14,7 @@ pytest.importorskip("fastapi")
 import causvid
 from causvid.data.metadata import read_metadata
 from causvid.data.video import ClipWriter
+from causvid.serve.limits import Limits
 
 pytestmark = pytest.mark.browser
 
@@ -26,7 +27,7 @@ def chromium():
 
 @pytest.fixture(scope="module")
 def server(chromium):
-    with running(load=lambda: causvid.load("tiny")) as found:
+    with running(load=lambda: causvid.load("tiny"), drain_seconds=2.0) as found:
         yield found
 
 
@@ -202,6 +203,15 @@ def test_a_lost_connection_comes_back_and_the_video_can_be_played_again(chromium
         page.view.click("#notice button")
         page.until("document.body.dataset.state === 'live'")
         assert page.chunks(2)[:2] == first
+
+
+def test_who_was_idle_gives_the_place_away_and_takes_it_again_with_a_key(chromium):
+    with running(load=lambda: causvid.load("tiny"), limits=Limits(idle_seconds=1.0)) as server:
+        with Page(chromium, server.port) as page:
+            page.until("document.querySelector('#notice').textContent.includes('any key')")
+            assert not server.service.sessions
+            page.press("x")
+            page.until("document.querySelector('#notice').textContent === ''")
 
 
 def test_without_the_token_the_page_says_where_it_is(chromium):

@@ -7,8 +7,8 @@ import { sentence } from "./api.js";
 /** @typedef {import("./script.js").Timeline} Timeline */
 
 const AWAY = {
-  again: "The connection is gone. It is tried again by itself.",
-  asleep: "Nothing happened for a while, so the place was given to others. Press any key to come back.",
+  again: "The connection is gone; it is tried again by itself.",
+  asleep: "Press any key to come back.",
   token: "The server asks for its token. Open the address it printed when it started.",
 };
 
@@ -38,6 +38,6 @@ export function watch(connection, live, { notice, gone, replay }) {
     if (events.length) lost = { causvid_timeline: 1, seed: live.history.seed, events };
     live.lost();
     gone();
-    notice.say(farewell || AWAY[detail], { stay: true });
+    notice.say([farewell, AWAY[detail]].filter(Boolean).join(" "), { stay: true });
   });
 }
