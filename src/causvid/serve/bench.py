@@ -85,7 +85,8 @@ def lines(measured: dict[str, Any]) -> list[str]:
     """The same as a table for people."""
     names = {
         "viewers": "viewers", "first_p50": "first p50", "first_p95": "p95",
-        "edit_p50": "edit p50", "edit_p95": "p95", "frames_per_second": "frames/s each", "jitter": "jitter", "still": "still",
+        "edit_p50": "edit p50", "edit_p95": "p95", "frames_per_second": "frames/s each",
+        "jitter": "jitter", "still": "still",
     }  # fmt: skip
     table = ["  ".join(f"{title:>13}" for title in names.values())]
     for row in measured["viewers"]:
