@@ -69,6 +69,16 @@ def test_second_differences_find_a_seam_where_the_motion_only_changes_its_direct
     assert seam_ratio(bends(clip), 16) > 10
 
 
+def test_a_stride_that_shows_is_not_mistaken_for_chunks_that_show():
+    curve = torch.rand(97, generator=torch.Generator().manual_seed(0)) + 5
+    curve[::4] *= 2
+
+    assert seam_ratio(curve, 12) > 1.5
+    assert seam_ratio(curve, 12, among=4) == pytest.approx(1, abs=0.05)
+    curve[::12] *= 2
+    assert seam_ratio(curve, 12, among=4) == pytest.approx(2, abs=0.1)
+
+
 def test_a_beat_stands_out_in_the_spectrum():
     jitter = torch.rand(96, generator=torch.Generator().manual_seed(0))
     beat = jitter + 3 * (torch.arange(96) % 12 == 0)

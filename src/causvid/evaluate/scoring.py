@@ -89,6 +89,7 @@ def _in_time(clip: Clip, suite: Suite, periods: Periods) -> dict[str, Any]:
     }
     if periods.chunk is not None:
         found["seam_chunk"] = temporal.seam_ratio(steps, periods.chunk)
+        found["seam_chunk_among_strides"] = temporal.seam_ratio(steps, periods.chunk, among=periods.stride)
         found["seam_chunk_bends"] = temporal.seam_ratio(breaks, periods.chunk)
         found["seam_chunk_power"] = temporal.seam_power(steps, periods.chunk)
     return found

@@ -97,7 +97,7 @@ def bends(clip: Clip) -> Curve:
     return torch.cat([steps.new_full((2,), math.nan), steps])
 
 
-def seam_ratio(curve: Curve, period: int) -> float:
+def seam_ratio(curve: Curve, period: int, *, among: int = 1) -> float:
     """The curve's mean where a period begins over its mean elsewhere.
 
     1 is ideal, 0 a stall at every seam, nan if nothing changes elsewhere or there is no seam.
@@ -105,9 +105,11 @@ def seam_ratio(curve: Curve, period: int) -> float:
     Args:
         curve: what `changes` or `bends` gives; nan does not count.
         period: frames of a chunk, of the autoencoder's stride, or of a window.
+        among: elsewhere means only where a shorter period begins. Chunks begin where strides do, so only
+            among strides is it the chunks that are seen.
     """
     number = torch.arange(len(curve), device=curve.device)
-    known = ~curve.isnan()
+    known = ~curve.isnan() & (number % among == 0)
     seams, others = curve[known & (number % period == 0)], curve[known & (number % period != 0)]
     if len(seams) == 0 or len(others) == 0 or float(others.mean()) == 0:
         return math.nan
