@@ -25,7 +25,7 @@ class Denoiser(nn.Module):
             x_t: noisy latents.
             sigma: noise level of each latent frame.
             text: the prompt.
-            how: `frames`, `mask`, `cache` and `until` of `VideoTransformer.forward`.
+            how: `frames`, `mask`, `cache`, `until` and `ahead` of `VideoTransformer.forward`.
         """
         return x0_from_velocity(x_t, self.transformer(x_t, sigma, text, **how), sigma)
 

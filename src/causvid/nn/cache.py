@@ -15,11 +15,13 @@ A plain class on purpose: wrappers that shard a model rebuild dataclass argument
 from collections.abc import Callable, Hashable
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 from causvid.flow.chunks import ChunkLayout
 from causvid.nn.recurring import Recurring
-from causvid.nn.ring import Heads, Past, Ring, Written
+from causvid.nn.ring import Heads, Past, Ring, WithNext, Written
+from causvid.types import FrameMask
 
 TextKeys = list[tuple[Tensor, Tensor]]
 T = TypeVar("T")
@@ -104,19 +106,55 @@ class KVCache:
             return 0
         return max(0, end - layout.window_frames)
 
-    def past(self, frames: int, *, sink_rotation: Callable[[Heads], Heads], writes: bool) -> list[Past]:
-        """The past of every layer, for one forward over the next chunk.
+    def past(
+        self, frames: int, *, sink_rotation: Callable[[Heads], Heads], writes: bool, ahead: int = 0
+    ) -> list[Past]:
+        """The past of every layer, for one forward over the next chunk, or the next two.
 
         Args:
-            frames: length of the chunk.
+            frames: length of the call.
             sink_rotation: turns unrotated sink keys to where `sink_shift` puts them.
             writes: False under grad.
+            ahead: how many of the frames, at the end, are the chunk after; only the one before is written.
         """
+        if ahead:
+            return self._past_of_two(frames - ahead, ahead, sink_rotation)
         numbers, shift = self.numbers(frames), self.sink_shift(frames)
         if not writes:
             return [ring.frozen(numbers, shift, sink_rotation) for ring in self._rings]
         self._scratch = frames
         return [Written(ring, numbers, shift, sink_rotation) for ring in self._rings]
+
+    def _past_of_two(self, first: int, second: int, rotation: Callable[[Heads], Heads]) -> list[Past]:
+        chunks, shift = self._two_chunks(first, second), self.sink_shift(first)
+        self._scratch = first
+        return [WithNext(ring, chunks, shift, rotation) for ring in self._rings]
+
+    def _two_chunks(self, first: int, second: int) -> tuple[range, range]:
+        if not self.takes_two(first, second):
+            raise ValueError(
+                f"{first} and {second} frames are not the next two chunks, or their sink differs."
+            )
+        middle = self.frames + first
+        return self.numbers(first), range(middle, middle + second)
+
+    def takes_two(self, first: int, second: int) -> bool:
+        """Whether the next two chunks, of these lengths, can be one call: their sink must stand still."""
+        layout, middle = self.layout, self.frames + first
+        if layout.next_chunk(self.frames) != first or (layout.in_segments and middle == layout.window_frames):
+            return False
+        same_sink = self.sink_shift(first) == self.sink_shift(first + second)
+        return same_sink and layout.next_chunk(middle) == second
+
+    def mask_of_two(self, first: int, second: int) -> FrameMask:
+        """What the frames of two chunks see of what `past` gives them: the past, both of them, in order."""
+        chunks = self._two_chunks(first, second)
+        there = [*self._rings[0].seen_by_two(*chunks), *chunks[1]]
+        rows = []
+        for chunk in chunks:
+            visible = set(self.layout.visible_frames(chunk.start, chunk.stop))
+            rows += [[number in visible for number in there]] * len(chunk)
+        return torch.tensor(rows)
 
     def once(self, key: Hashable, compute: Callable[[], T]) -> T:
         """compute(), or what it gave for this key lately: for what recurs in every step or chunk."""

@@ -131,6 +131,11 @@ class Ring:
         kept = [_scaled(slot, self.tokens) for run in _ranges(numbers) for _, slot in self.slots(run)]
         return torch.cat([self.keys[:, s] for s in kept], 1), torch.cat([self.values[:, s] for s in kept], 1)
 
+    def seen_by_two(self, first: range, second: range) -> list[int]:
+        """The frames before the second of two chunks that either of them sees, the first one's included."""
+        seen = {n for chunk in (first, second) for n in self.layout.visible_frames(chunk.start, chunk.stop)}
+        return self._written(sorted(n for n in seen if n < second.start))
+
     def frozen(self, numbers: range, shift: int, rotation: Callable[[Heads], Heads]) -> "Frozen":
         """A copy of the frames the chunk will see before it."""
         seen = self._written(self.layout.visible_frames(numbers.start, numbers.stop))
@@ -154,6 +159,26 @@ class Written:
         self.ring.write(self.numbers, k, v, unrotated)
         self.ring.turn_sink(self.shift, self.rotation)
         return self.ring.visible(self.numbers)
+
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
+        return self.ring.recurring.once(key, compute)
+
+
+class WithNext:
+    """The past for two chunks in one call: the first is written, the second is seen by itself alone."""
+
+    def __init__(
+        self, ring: Ring, chunks: tuple[range, range], shift: int, rotation: Callable[[Heads], Heads]
+    ) -> None:
+        self.ring, self.chunks, self.shift, self.rotation = ring, chunks, shift, rotation
+
+    def join(self, k: Heads, v: Heads, *, unrotated: Heads) -> tuple[Tensor, Tensor]:
+        ring, (first, second) = self.ring, self.chunks
+        cut = k.shape[1] * len(first) // (len(first) + len(second))
+        ring.write(first, k[:, :cut], v[:, :cut], unrotated[:, :cut])
+        ring.turn_sink(self.shift, self.rotation)
+        keys, values = ring.gather(ring.seen_by_two(first, second))
+        return torch.cat([keys, k[:, cut:]], 1), torch.cat([values, v[:, cut:]], 1)
 
     def once(self, key: Hashable, compute: Callable[[], T]) -> T:
         return self.ring.recurring.once(key, compute)

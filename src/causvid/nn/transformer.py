@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from causvid.errors import UserError
 from causvid.flow.schedule import wide
-from causvid.nn.attention import plan_mask
+from causvid.nn.attention import MaskPlan, plan_mask
 from causvid.nn.cache import KVCache, TextKeys
 from causvid.nn.layer import (
     MLP,
@@ -131,6 +131,7 @@ class VideoTransformer(nn.Module):
         mask: FrameMask | None = None,
         cache: KVCache | None = None,
         until: Until = "end",
+        ahead: int = 0,
     ) -> Latents:
         """The velocity noise - x0 at these latents.
 
@@ -143,6 +144,8 @@ class VideoTransformer(nn.Module):
             cache: the past of this chunk, instead of frames and mask. The caller commits.
             until: "keys" stops when the cache has all it needs, for a pass whose velocity nobody
                 wants; zeros are returned.
+            ahead: with a cache, and without grad: how many of these frames, at the end, are the chunk
+                after the next. It sees the next one, and only that one is for the caller to commit.
         """
         if cache is not None and (frames is not None or mask is not None):
             raise ValueError("with a cache, frames and mask follow from it; do not pass them.")
@@ -153,10 +156,10 @@ class VideoTransformer(nn.Module):
         time, modulation = _once(kept, ("time", sigma), lambda: self._time(sigma))
         shared = {
             "turn": self._turn(frames, cache, kept, stream, height, width),
-            "plan": None if mask is None or bool(mask.all()) else plan_mask(mask),
+            "plan": self._plan(mask, cache, x.shape[1], ahead),
             "reads": self._reads(text, stream),
         }
-        pasts = self._pasts(cache, height, width, stream, tracked)
+        pasts = self._pasts(cache, height, width, stream, tracked, ahead)
         last = len(self.layers) - 1
         for n, (layer, past, read) in enumerate(
             zip(self.layers, pasts, self._texts(text, kept), strict=True)
@@ -223,16 +226,26 @@ class VideoTransformer(nn.Module):
             lambda: self._rotation(numbers, height, width, stream),
         )
 
+    def _plan(self, mask: FrameMask | None, cache: KVCache | None, count: int, ahead: int) -> MaskPlan | None:
+        """Which frames see which, unless all see all."""
+        if cache is not None and ahead:
+            mask = cache.mask_of_two(count - ahead, ahead)
+        return None if mask is None or bool(mask.all()) else plan_mask(mask)
+
     def _pasts(
-        self, cache: KVCache | None, height: int, width: int, stream: Stream, tracked: bool
+        self, cache: KVCache | None, height: int, width: int, stream: Stream, tracked: bool, ahead: int
     ) -> list[Past] | list[None]:
         """What each layer remembers, with the sink turned to where this call wants it."""
         if cache is None:
             return [None] * len(self.layers)
-        sink = torch.arange(cache.layout.sink_frames) + cache.sink_shift(stream.shape[1])
+        assert not (ahead and tracked), "a pass over two chunks writes the first one"
+        sink = torch.arange(cache.layout.sink_frames) + cache.sink_shift(stream.shape[1] - ahead)
         turn = lru_cache(lambda: self._rotation(sink, height, width, stream))  # most calls need none
         return cache.past(
-            stream.shape[1], sink_rotation=lambda keys: rotate(keys, turn()), writes=not tracked
+            stream.shape[1],
+            sink_rotation=lambda keys: rotate(keys, turn()),
+            writes=not tracked,
+            ahead=ahead,
         )
 
     def _texts(self, text: TextTokens, cache: KVCache | None) -> TextKeys:
