@@ -109,6 +109,7 @@ class Connection:
             self.coder.close()
         if self._service.sessions.pop(self.id, None) is not None:
             _LOG.info("session %s: gone", self.id)
+        self._outbox.idle.set()  # for a goodbye that waits: nobody writes "stopped" any more
         self._gone.set()
 
     # Reading.
