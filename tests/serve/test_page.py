@@ -9,8 +9,6 @@ from browser_tools import Page, browser
 from PIL import Image
 from serving_tools import running
 
-pytest.importorskip("fastapi")
-
 import causvid
 from causvid.data.metadata import read_metadata
 from causvid.data.video import ClipWriter

@@ -7,7 +7,7 @@ import { Beginning } from "./beginning.js";
 import { Branches } from "./branches.js";
 import { Camera } from "./camera.js";
 import { Connection } from "./connection.js";
-import { clock, icon, keep, part } from "./dom.js";
+import { clock, fit, icon, keep, part } from "./dom.js";
 import { Glow, Noise } from "./glow.js";
 import { listen } from "./keys.js";
 import { Live } from "./live.js";
@@ -288,6 +288,7 @@ listen({
   b: actions.branch, d: download, n: anew, s: actions["show-script"], t: actions.theme, p: actions.crisp,
   "?": actions.help,
 });
+fit(prompt);
 show("idle");
 prompt.focus();
 connection.open();

@@ -63,6 +63,20 @@ export function prefersStillness() {
 }
 
 /**
+ * As high as its words, where the browser does not see to that itself (field-sizing).
+ * @param {HTMLTextAreaElement} area
+ */
+export function fit(area) {
+  if (CSS.supports("field-sizing", "content")) return;
+  const resize = () => {
+    area.style.height = "auto";
+    area.style.height = `${area.scrollHeight}px`;
+  };
+  area.addEventListener("input", resize);
+  requestAnimationFrame(resize);
+}
+
+/**
  * Keep a file under a name, as the browser keeps files.
  * @param {Blob} blob
  * @param {string} name

@@ -5,7 +5,7 @@
  * is said in a sentence; the server checks it again.
  */
 
-import { clock, icon, keep, make, part } from "./dom.js";
+import { clock, fit, icon, keep, make, part } from "./dom.js";
 
 /**
  * @typedef {import("./history.js").Event} Event
@@ -123,6 +123,7 @@ export class Script {
     at.addEventListener("input", () => delete at.dataset.time);
     const words = make("textarea", { class: "said", rows: "1", "aria-label": "Prompt" });
     words.value = prompt;
+    fit(words);
     const how = make("select", { "aria-label": "Transition" });
     for (const name of TRANSITIONS) how.append(make("option", { value: name }, name));
     how.value = transition;
