@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from causvid.evaluate.subjects import Subject
 from causvid.generate.inputs import chunk_rng
 from causvid.generate.rollout import Condition, commit_chunk, denoise_chunk
 from causvid.nn.cache import KVCache
+from causvid.nn.layer import Layer
 from causvid.nn.text import TextTokens
 from causvid.nn.transfer import to_device, to_host
 from causvid.pixels import to_uint8
@@ -163,7 +164,7 @@ def described(subject: Subject, *, size: tuple[int, int], chunks: int, warmup: i
     """All that the numbers depend on."""
     layout, network = subject.spec.layout, subject.denoiser.transformer
     assert layout is not None
-    dtype = network.layers[0].ffn.up.weight.dtype  # type: ignore[union-attr]
+    dtype = cast(Layer, network.layers[0]).ffn.up.weight.dtype
     decoder = subject.decoder
     return {
         "model": subject.spec.name,
