@@ -9,6 +9,8 @@ import torch
 from serving_tools import HELLO, LATER, PROMPT, running, solo, tiny_pipeline, wait_until
 from websockets.exceptions import ConnectionClosed
 
+from causvid.errors import UserError
+from causvid.serve.admission import Admission, Cost
 from causvid.serve.frames import encoder_for
 from causvid.serve.limits import Limits
 
@@ -103,6 +105,50 @@ def test_an_engine_that_crashes_starts_again_and_is_not_ready_meanwhile():
             assert other.pictures(2) == as_jpeg(solo(chunks=2))
             assert b"causvid_engine_restarts 1.0" in server.http("/metrics")[1]
         wait_until(server.empty)
+
+
+def test_a_device_that_failed_for_good_ends_the_server():
+    loads = []
+
+    def load():
+        loads.append(1)
+        if len(loads) > 1:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return tiny_pipeline()
+
+    broken = torch.AcceleratorError("an illegal memory access was encountered")
+    with running(load=load, make_session=failing(broken)) as server:
+        with server.viewer() as viewer:
+            viewer.start(MARKED)
+            assert viewer.hear("error")["code"] == "engine"
+            assert viewer.hear("error")["code"] == "draining"
+        wait_until(lambda: server.service.draining)
+        assert server.service.engine.broken
+
+
+def test_without_memory_nobody_is_let_begin():
+    admission = Admission(lambda *_, **__: "a session", free=lambda device: free)
+    pipeline = tiny_pipeline()
+    cost = Cost.of(pipeline, device=torch.device("cpu"))
+
+    free = cost.kept + cost.working
+    assert admission(pipeline, PROMPT) == "a session"
+    free -= 1
+    with pytest.raises(UserError, match="no memory left"):
+        admission(pipeline, PROMPT)
+
+
+def test_the_more_memory_the_further_back_one_can_go():
+    pipeline = tiny_pipeline()
+    cost = Cost.of(pipeline, device=torch.device("cpu"))
+
+    def history(free):
+        return Admission(tiny_pipeline, free=lambda device: free).history(pipeline, sessions=4, most=8)
+
+    assert cost.kept > 0
+    assert history(0) == 0
+    assert history(cost.working + 40 * cost.kept) == 4
+    assert history(cost.working + 100 * cost.kept) == history(None) == 8
 
 
 def test_a_job_whose_video_fails_says_so_and_the_next_one_is_made():

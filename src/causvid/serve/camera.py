@@ -53,6 +53,12 @@ class Camera:
                 self.dropped += len(self._ready) == _KEPT
                 self._ready.append(picture)
 
+    def forget_dropped(self) -> int:
+        """How many were dropped since this was asked last."""
+        with self._lock:
+            count, self.dropped = self.dropped, 0
+        return count
+
     def enough(self, count: int) -> bool:
         with self._lock:
             return len(self._ready) >= count

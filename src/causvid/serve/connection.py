@@ -14,6 +14,7 @@ from dataclasses import replace
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from causvid.errors import UserError
+from causvid.serve.camera import Camera
 from causvid.serve.coding import Coder
 from causvid.serve.frames import choose_codec
 from causvid.serve.live import LiveVideo
@@ -207,14 +208,16 @@ class Connection:
 
     def _picture(self, video: LiveVideo, data: bytes) -> None:
         """Take it at once: waiting for decoding would let old pictures pile up in the network."""
-        video.picture(data)
+        camera = video.camera
+        camera.add(data)
         if self._decoding is None or self._decoding.done():
-            self._decoding = asyncio.create_task(self._decode(video))
+            self._decoding = asyncio.create_task(self._decode(camera))
 
-    async def _decode(self, video: LiveVideo) -> None:
+    async def _decode(self, camera: Camera) -> None:
         loop, pool = asyncio.get_running_loop(), self._service.pool
         try:
-            await loop.run_in_executor(pool, video.decode_pictures)
+            await loop.run_in_executor(pool, camera.decode)
+            self._service.metrics.dropped.inc(camera.forget_dropped())
         except UserError as error:
             self._outbox.complain("refused", str(error))
         self._service.engine.wake()

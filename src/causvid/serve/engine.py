@@ -20,7 +20,9 @@ from causvid.generate.pipeline import Pipeline
 
 _LOG = logging.getLogger("causvid.serve.engine")
 _LONGEST_WAIT = 1.0
+_RELOADS = 5
 _RESTART_PAUSE = 0.2
+"""Seconds."""
 
 MakeSession = Callable[..., Any]
 """(pipeline, prompt, **how) -> StreamingSession. Another one is how tests let a chunk fail."""
@@ -66,9 +68,8 @@ class Engine:
         make_session: makes the sessions of live videos and jobs.
     """
 
-    def __init__(self, load: Callable[[], Pipeline], *, make_session: MakeSession | None = None) -> None:
-        self._load = load
-        self._make_session = make_session or (lambda pipeline, prompt, **how: pipeline.session(prompt, **how))
+    def __init__(self, load: Callable[[], Pipeline], *, make_session: MakeSession) -> None:
+        self._load, self._make_session = load, make_session
         self._changed = threading.Condition()
         self._works: deque[Work] = deque()
         self._ready = threading.Event()
@@ -76,6 +77,8 @@ class Engine:
         self._thread: threading.Thread | None = None
         self._pipeline: Pipeline | None = None
         self.restarts = 0
+        self.broken = False
+        """Whether it has given up: the model cannot be loaded again in this process."""
 
     # For any thread.
 
@@ -150,6 +153,8 @@ class Engine:
             try:
                 work.turn(self)
             except Exception as error:
+                if _poisons(error):
+                    raise
                 if not isinstance(error, UserError):
                     _LOG.exception("%s failed and was ended; others go on", work.name)
                 self.remove(work)
@@ -177,13 +182,18 @@ class Engine:
             works, self._works = list(self._works), deque()
         for work in works:
             work.end(Lost("the engine failed"))
-        while not self._stopping:
+        for _ in range(_RELOADS):
+            if self._stopping:
+                return
             try:
                 self._pipeline = self._load()
                 break
             except Exception:
                 _LOG.exception("the model could not be loaded again")
                 time.sleep(_RESTART_PAUSE)
+        else:
+            self.broken = self._stopping = True
+            return
         with self._changed:
             self.restarts += 1
             if not self._stopping:
@@ -201,6 +211,13 @@ def explain_failure(error: Exception) -> tuple[str, str]:
     if isinstance(error, Lost):
         return "engine", "the server lost its model and loads it again; start the video anew in a moment."
     return "internal", "this video failed for a reason that only the server's log knows; start it anew."
+
+
+def _poisons(error: Exception) -> bool:
+    """Whether the device itself failed: then nothing works on it any more, for anybody."""
+    import torch
+
+    return isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError)
 
 
 def _free_memory(error: Exception) -> None:

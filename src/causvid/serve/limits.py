@@ -13,7 +13,7 @@ _MEBI = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What is accepted; every number is above zero."""
+    """What is accepted; every number is above zero, but `history` may be zero."""
 
     sessions: int = 4
     """Live viewers at one time."""
@@ -22,7 +22,7 @@ class Limits:
     branches: int = 16
     """Branches of one live video, its first included."""
     history: int = 24
-    """Chunks of a branch that one can go back by."""
+    """Chunks of a branch that one can go back by; fewer where the model's memory of them is large."""
     idle_seconds: float | int = 300.0
     """Without a message from a client; after that it is gone."""
     prompt_characters: int = 2000
@@ -55,7 +55,7 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not value > 0:
+            if not value > 0 and not (field.name == "history" and value == 0):
                 raise UserError(f"the limit {field.name} is {value}; it must be above 0.")
 
     def public(self) -> dict[str, int | float]:

@@ -1,6 +1,6 @@
 """One live video: what its viewer asks for, and the chunks it gets.
 
-The viewer's side calls `do`, `ack` and `picture` from any thread; the engine calls `due`, `turn`
+The viewer's side calls `do` and `ack` from any thread; the engine calls `due`, `turn`
 and `end` on its own. All that the video has to say goes through `emit`, in order: messages of the
 protocol as dictionaries, chunks as `Made`. Knows sessions and time; nothing of sockets or coding.
 """
@@ -96,24 +96,16 @@ class LiveVideo:
         """A frame has left this program's memory."""
         self._schedule.wrote(sequence)
 
-    def picture(self, data: bytes) -> None:
-        """A camera's next picture, coded; the oldest one waiting goes when there are too many.
+    @property
+    def camera(self) -> Camera:
+        """Where a camera's pictures go; the engine has to be woken when they are decoded.
 
         Raises:
             UserError: the video is not made from a camera.
         """
         if not isinstance(self.order.source, Camera):
             raise UserError('pictures are taken by a video that was started with the mode "camera" only.')
-        self.order.source.add(data)
-
-    def decode_pictures(self) -> None:
-        """Decode what the camera sent, in a thread that may take its time.
-
-        Raises:
-            UserError: a picture that is none.
-        """
-        if isinstance(self.order.source, Camera):
-            self.order.source.decode()
+        return self.order.source
 
     @property
     def is_stopping(self) -> bool:

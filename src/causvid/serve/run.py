@@ -72,6 +72,12 @@ class LiveServer(uvicorn.Server):
             os._exit(130)
         self._drained = asyncio.ensure_future(self._drain())
 
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second; True ends the server."""
+        if self._service.engine.broken and self._drained is None:
+            self.end()
+        return await super().on_tick(counter)
+
     async def _drain(self) -> None:
         await self._service.drain(seconds=self._drain_seconds)
         self.should_exit = True
@@ -108,6 +114,8 @@ def serve(
             LiveServer(service).run(sockets=[listener])
         finally:
             service.close()
+    if service.engine.broken:
+        raise UserError("the device failed and the model could not be loaded again; the log says why.")
     print("The server has ended.", flush=True)
 
 

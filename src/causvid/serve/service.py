@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -16,6 +16,7 @@ from causvid.errors import UserError
 from causvid.generate.inputs import Transition
 from causvid.generate.pipeline import Pipeline
 from causvid.models.spec import ModelSpec
+from causvid.serve.admission import Admission
 from causvid.serve.engine import Engine, MakeSession
 from causvid.serve.jobs import Jobs
 from causvid.serve.limits import Limits
@@ -64,7 +65,10 @@ class Service:
     ) -> None:
         self.options = options or ServeOptions()
         self.limits = self.options.limits
-        self.engine = Engine(load, make_session=make_session)
+        admission = Admission(
+            make_session or (lambda pipeline, prompt, **how: pipeline.session(prompt, **how))
+        )
+        self.engine = Engine(load, make_session=admission)
         self.engine.start()
         self.spec: ModelSpec = self.engine.pipeline.spec
         if self.spec.layout is None:
@@ -73,6 +77,14 @@ class Service:
                 f"the model {self.spec.name!r} is bidirectional: it makes whole clips and cannot stream. "
                 "Serve a causal model."
             )
+        history = admission.history(
+            self.engine.pipeline, sessions=self.limits.sessions, most=self.limits.history
+        )
+        if history < self.limits.history:
+            _LOG.warning(
+                "memory allows viewers to go back by %d chunks, not %d", history, self.limits.history
+            )
+            self.limits = replace(self.limits, history=history)
         self.store = Store(self.options.folder, limit=self.limits.disk_bytes)
         self.pool = ThreadPoolExecutor(_CODING_THREADS, thread_name_prefix="coding")
         self.metrics = Metrics()
