@@ -40,8 +40,8 @@ def test_every_message_of_the_server_is_described():
 
 
 def test_every_code_of_an_error_on_the_socket_is_described():
-    codes = set(re.findall(r'(?:Farewell|_error|_complain)\(\s*"(\w+)"', SOURCE))
-    codes |= set(re.findall(r'return "(\w+)", ', (SERVE / "live.py").read_text()))
+    codes = set(re.findall(r'(?:Farewell|complain|part)\(\s*"(\w+)"', SOURCE))
+    codes |= set(re.findall(r'return "(\w+)", ', (SERVE / "engine.py").read_text()))
     assert {"protocol", "refused", "busy"} <= codes
     assert [code for code in codes if not named(code)] == []
 

@@ -1,8 +1,10 @@
 """Jobs, uploads, health and numbers over HTTP."""
 
+import http.client
+
 import pytest
 from clips import moving_square, write
-from serving_tools import LATER, PROMPT, picture_file, running, solo, wait_until
+from serving_tools import LATER, PATIENCE, PROMPT, picture_file, running, solo, wait_until
 
 from causvid.data.footage import read_video
 from causvid.data.metadata import read_metadata
@@ -216,3 +218,16 @@ def test_the_schema_names_every_address(server):
         "/v1/videos/{id}", "/v1/videos/{id}/cancel", "/v1/videos/{id}/content",
         "/v1/sessions/{id}/video", "/v1/sessions/{id}/timeline",
     }  # fmt: skip
+
+
+def test_an_upload_that_does_not_come_is_given_up():
+    with running(limits=Limits(idle_seconds=0.3)) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+        connection.putrequest("POST", "/v1/uploads")
+        connection.putheader("content-type", "image/png")
+        connection.putheader("content-length", "1000")
+        connection.endheaders(b"a little")
+        answer = connection.getresponse()
+        assert answer.status == 400 and b"within 0.3 seconds" in answer.read()
+        assert server.service.store.files == 0
+        connection.close()

@@ -99,9 +99,12 @@ class Uploads:
             raise UserError(f"the server keeps {self._limits.uploads} uploads already; try again later.")
         path = self._store.new(SUFFIXES[kind])
         try:
-            await self._receive(path, body)
+            async with asyncio.timeout(self._limits.idle_seconds):
+                await self._receive(path, body)
             async with self._decoding:
                 return await asyncio.to_thread(self._decode, path)
+        except TimeoutError:
+            raise UserError(f"the file did not come within {self._limits.idle_seconds:g} seconds.") from None
         finally:
             self._store.remove(path)
 
