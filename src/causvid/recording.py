@@ -134,7 +134,7 @@ class Asked:
     def metadata(self, pipeline: Pipeline, prompt: str) -> dict[str, Any]:
         """What is stored in the clip; whoever has it can make the clip again."""
         if self.timeline is not None:
-            told = {"prompt": self.timeline.prompt, "timeline": self.timeline.to_table()}
+            told: dict[str, Any] = {"prompt": self.timeline.prompt, "timeline": self.timeline.to_table()}
         else:
             later = {f"{moment:g}": text for moment, text in (self.prompts_at or {}).items()}
             told = {"prompt": prompt.strip(), "prompts_at": later, "transition": self.transition}

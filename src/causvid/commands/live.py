@@ -7,9 +7,10 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from io import BufferedIOBase
 from pathlib import Path
 from threading import Event as Flag
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from tyro.conf import Positional, arg
 
@@ -85,7 +86,7 @@ def stream(
     session = pipeline.session(prompt, seed=seed, image=start, size=pixels)
     facts: dict[str, Any] = {"verb": "stream"} | ({} if image is None else {"image": image.name})
     facts |= made_with(pipeline, seed=seed, size=pixels, seconds=seconds)
-    target = sys.stdout.buffer if str(out) == "-" else out
+    target = cast(BufferedIOBase, sys.stdout.buffer) if str(out) == "-" else out
     story = Story(session.prompt, facts, fps=fps)
     with (
         asked_to_stop() as stop,
@@ -113,8 +114,8 @@ class Story:
 
         moment = frame / self.fps
         self.events = [event for event in self.events if event.time < moment]
-        how = {} if moment == 0 else {"transition": transition, "over": over}
-        self.events.append(Event(moment, prompt, **how))
+        first = moment == 0  # nothing is there that it could come in to
+        self.events.append(Event(moment, prompt) if first else Event(moment, prompt, transition, over))
 
     def metadata(self, frames: int) -> dict[str, Any]:
         """What is stored in a clip of so many frames; 0 where nobody knows yet."""

@@ -22,20 +22,28 @@ WORDS_IN_NAME = 8
 MOST_PROMPTS = 10_000
 
 
-def make(pipeline: Pipeline, order: Order, out: Path, *, scale: int | None) -> Recording:
+def make(pipeline: Pipeline, order: Order, out: Path) -> Recording:
     """Make an order's clip."""
     picture = None
     if order.image is not None:
         picture = read_image(order.image, size=order.size or pipeline.spec.size)
-    how = {"scale": scale, "image": picture, "sampling": order.sampling}
-    return record(pipeline, order.prompt, out, **how, **_asked(order))
+    return record(
+        pipeline,
+        order.prompt,
+        out,
+        scale=order.scale,
+        image=picture,
+        sampling=order.sampling,
+        **_asked(order),
+    )
 
 
 def _asked(order: Order) -> dict[str, Any]:
     """What of an order a file can hold."""
     named = ("seconds", "seed", "prompts_at", "transition", "over", "timeline", "size")
-    facts = None if order.image is None else {"image": order.image.name}
-    return {"facts": facts, **{name: getattr(order, name) for name in named}}
+    facts = {"image": None if order.image is None else order.image.name, "scale": order.scale}
+    given = {name: value for name, value in facts.items() if value is not None}
+    return {"facts": given, **{name: getattr(order, name) for name in named}}
 
 
 def make_all(
@@ -44,7 +52,6 @@ def make_all(
     prompts_file: Path,
     folder: Path,
     *,
-    scale: int | None,
     say: Callable[[str], None],
 ) -> None:
     """A clip of every line of a file, in a folder; those that are there are kept.
@@ -70,7 +77,7 @@ def make_all(
             say(f"{number}/{len(prompts)} {path} is there already")
             continue
         say(f"{number}/{len(prompts)} {prompt}")
-        print(make(pipeline, mine, path, scale=scale))
+        print(make(pipeline, mine, path))
 
 
 def read_prompts(path: Path) -> list[str]:

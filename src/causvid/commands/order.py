@@ -32,6 +32,7 @@ class Order:
     size: tuple[int, int] | None = None
     sampling: dict[str, Any] = field(default_factory=dict)
     image: Path | None = None
+    scale: int | None = None
     dtype: str | None = None
 
     @property
@@ -73,6 +74,7 @@ def repeated(path: Path) -> Order:
             size=tuple(stored["size"]) if "size" in stored else None,
             sampling=sampling_of(stored).changes,
             image=Path(stored["image"]) if "image" in stored else None,
+            scale=None if stored.get("scale") is None else int(stored["scale"]),
             dtype=stored.get("dtype"),
         )
     except (TypeError, ValueError, AttributeError) as error:

@@ -81,14 +81,15 @@ def generate(
         transition=transition,
         over=over,
         size=read_size(size),
+        scale=scale,
         sampling=sampling.changes(),
     )
     pipeline = loading.load(order.model, dtype=order.dtype)
     if prompts_file is not None:
-        make_all(pipeline, order, prompts_file, out, scale=scale, say=complain)
+        make_all(pipeline, order, prompts_file, out, say=complain)
         return
     warn_of_unknown_words([word for text in order.prompts for word in pipeline.unknown_words(text)])
-    print(make(pipeline, order, out, scale=scale))
+    print(make(pipeline, order, out))
 
 
 def _order(

@@ -7,7 +7,7 @@ import torch
 
 from causvid.errors import UserError
 from causvid.generate.inputs import check_seed, chunk_rng, latent_shape, parts_of, sampler_of
-from causvid.generate.rollout import OnStep, rollout
+from causvid.generate.rollout import OnStep, rollout, silent
 from causvid.models.bundle import Bundle
 from causvid.models.room import check_room
 from causvid.models.text import check_prompt
@@ -50,7 +50,6 @@ def whole_clip(
     sigmas, renoise = sampler_of(bundle)
     device = denoiser.transformer.out.weight.device
     rows = text([check_prompt(prompt), *([] if spec.guidance == 1 else [spec.negative])]).to(device)
-    told = {} if on_step is None else {"on_step": on_step}
     latents = rollout(
         denoiser,
         torch.randn(shape, generator=rng).to(device),
@@ -61,7 +60,7 @@ def whole_clip(
         renoise=renoise,
         negative=None if spec.guidance == 1 else TextTokens(rows.tokens[1:], rows.lengths[1:]),
         guidance=spec.guidance,
-        **told,
+        on_step=on_step or silent,
     )
     return to_uint8(vae.decode(latents))[0, :frames].cpu()
 

@@ -142,13 +142,13 @@ class Pipeline:
         if told is prompt and prompts_at:
             raise UserError("prompts come from a timeline or from prompts_at; give one of them.")
         seconds = told.seconds if seconds is None else seconds
+        frames = math.inf if seconds is None else frames_in(seconds, self.spec.fps)
         if seconds is not None and told.events[-1].time >= seconds:
             raise UserError(
                 f"the timeline's last event is at {told.events[-1].time:g} seconds and the video ends at "
                 f"{seconds:g}; make it longer."
             )
         later = check_changes(prompts_at or {}, seconds, transition=transition, over=over)
-        frames = math.inf if seconds is None else frames_in(seconds, self.spec.fps)
         self.prepare([event.prompt for event in (*told.events, *later)])
         session = self.session(
             told.prompt,

@@ -37,7 +37,7 @@ OnStep = Callable[[int, int], None]
 """Told after every step of a chunk how many are done, and of how many."""
 
 
-def _silent(done: int, of: int) -> None:
+def silent(done: int, of: int) -> None:
     """Nobody wants to know."""
 
 
@@ -77,7 +77,7 @@ def denoise_chunk(
     rng: Source = None,
     renoise: Renoise = "fresh",
     grad_at: int | None = None,
-    on_step: OnStep = _silent,
+    on_step: OnStep = silent,
 ) -> Latents:
     """Clean latents from noise, through the levels `sigmas`.
 
@@ -172,7 +172,7 @@ def rollout(
     guidance: float = 1.0,
     grad_at: int | None = None,
     grad_from: int = 0,
-    on_step: OnStep = _silent,
+    on_step: OnStep = silent,
 ) -> Latents:
     """A clip, chunk by chunk through a cache; or all at once where there is no layout.
 
