@@ -42,10 +42,12 @@ def _settle_text(state: SessionState) -> None:
     change, text = state.change, state.condition.text
     if change is not None:
         state.prompt = change.prompt
-        blended = change.transition == "blend"
-        text, state.blend = (text, Blend(text, change.text, change.over)) if blended else (change.text, None)
+        over = change.over if change.transition == "blend" else 1
+        state.blend = Blend(text, change.text, over, first=state.chunks)
     if state.blend is not None:
-        text, state.blend = state.blend.step()
+        text = state.blend.at(state.chunks)
+        if text is state.blend.new:
+            state.blend = None
     state.condition = replace(state.condition, text=text)
 
 

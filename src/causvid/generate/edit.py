@@ -60,6 +60,11 @@ class VideoInput:
         return replace(self, queue=queue, strength=strength, adapt=adapt)
 
     @property
+    def is_ignored(self) -> bool:
+        """Whether nothing of the frames is left in what is made from them."""
+        return self.strength == 1 and self.adapt == "none"
+
+    @property
     def queued(self) -> int:
         """Frames that wait."""
         return sum(len(frames) for frames in self.queue)

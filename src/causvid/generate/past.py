@@ -10,18 +10,23 @@ Knows a state and the network; nothing of noise, prompts or pictures.
 from collections.abc import Iterable
 from dataclasses import replace
 
+from jaxtyping import Float
+from torch import Tensor
+
 from causvid.flow.chunks import ChunkLayout
 from causvid.generate.rollout import Condition, commit_chunk
 from causvid.generate.state import Kept, SessionState
 from causvid.models.denoiser import Denoiser
-from causvid.types import Latents
+
+Chunk = Float[Tensor, "b _ c h w"]
+"""Latents of a chunk; one of several that may differ in length."""
 
 
 def commit_waiting(state: SessionState, denoiser: Denoiser) -> None:
     """Make the chunk delivered last part of the past, under the prompt it was made from."""
     if state.waiting is not None:
         commit_chunk(denoiser, state.waiting.latents, state.condition)
-        _keep_waiting(state)
+        keep_waiting(state)
 
 
 def read_again(state: SessionState, denoiser: Denoiser) -> None:
@@ -31,7 +36,7 @@ def read_again(state: SessionState, denoiser: Denoiser) -> None:
     same text gives the same cache; later, what deeper layers remembered of forgotten
     frames is gone.
     """
-    _keep_waiting(state)
+    keep_waiting(state)
     state.condition = without_past(state.condition)
     for chunk in state.window:
         for cache in (state.condition.cache, state.condition.negative_cache):
@@ -40,14 +45,14 @@ def read_again(state: SessionState, denoiser: Denoiser) -> None:
         commit_chunk(denoiser, chunk.latents, state.condition)
 
 
-def begin_with(state: SessionState, denoiser: Denoiser, chunks: Iterable[Latents]) -> None:
-    """Forget everything, and begin with these chunks as the past. None is a past that is empty."""
-    state.condition = without_past(state.condition)
-    state.waiting, state.window, state.latent_frames = None, (), 0
+def begin_with(state: SessionState, denoiser: Denoiser, chunks: Iterable[Chunk]) -> None:
+    """Forget everything, and begin with these chunks, all visible, as the past. No chunks: an empty one."""
+    condition, window, end = without_past(state.condition), list[Kept](), 0
     for latents in chunks:
-        state.waiting = Kept(state.latent_frames, latents)
-        state.latent_frames += latents.shape[1]
-        commit_waiting(state, denoiser)
+        commit_chunk(denoiser, latents, condition)
+        window.append(Kept(end, latents))
+        end = window[-1].stop
+    state.condition, state.waiting, state.window, state.latent_frames = condition, None, tuple(window), end
 
 
 def without_past(condition: Condition) -> Condition:
@@ -58,7 +63,8 @@ def without_past(condition: Condition) -> Condition:
     return replace(condition, cache=past, negative_cache=negative_past)
 
 
-def _keep_waiting(state: SessionState) -> None:
+def keep_waiting(state: SessionState) -> None:
+    """Count the chunk delivered last, whose keys are in the cache, among the finished ones."""
     cache = state.condition.cache
     if state.waiting is not None and cache is not None:
         state.window = _visible((*state.window, state.waiting), cache.layout)

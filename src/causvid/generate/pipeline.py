@@ -12,7 +12,6 @@ What happens inside a stream is in `generate/session.py`.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -197,8 +196,14 @@ class Pipeline:
             UserError: an argument that does not fit the model.
         """
         if not isinstance(prompt, (str, Timeline)):
-            one = partial(self.generate, seconds=seconds, seed=seed, size=size, on_step=on_step, **how)
-            return torch.stack([one(words) for words in self.prepare(prompt)])
+            common: dict[str, Any] = {
+                "seconds": seconds,
+                "seed": seed,
+                "size": size,
+                "on_step": on_step,
+                **how,
+            }
+            return torch.stack([self.generate(words, **common) for words in self.prepare(prompt)])
         if how.keys() & SAMPLING:
             sampled, how = self._sampled(how)
             return sampled.generate(prompt, seconds=seconds, seed=seed, size=size, on_step=on_step, **how)

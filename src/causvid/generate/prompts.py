@@ -3,7 +3,7 @@
 Knows texts as the network reads them; nothing of the past that they are read with.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import pad
@@ -33,14 +33,13 @@ class Blend:
     old: TextTokens
     new: TextTokens
     over: int
-    done: int = 0
+    first: int
+    """The number of its first chunk."""
 
-    def step(self) -> "tuple[TextTokens, Blend | None]":
-        """The text of the next chunk, and what then remains. The last text is the new one itself."""
-        done = self.done + 1
-        if done >= self.over:
-            return self.new, None
-        return between(self.old, self.new, done / self.over), replace(self, done=done)
+    def at(self, chunk: int) -> TextTokens:
+        """What this chunk reads; the last one, and those after it, the new text itself."""
+        done = chunk - self.first + 1
+        return self.new if done >= self.over else between(self.old, self.new, done / self.over)
 
 
 def between(old: TextTokens, new: TextTokens, share: float) -> TextTokens:

@@ -180,8 +180,10 @@ class StreamingSession:
             if latents is None:
                 latents = make_latents(setting, state, count=ahead.count, input_frames=ahead.made)
         with clock("decode"):
-            video = show(state, state.decoder.push(latents), ahead)
+            decoder = state.decoder.copy()
+            video = show(state, decoder.push(latents), ahead)
             frames = to_host(to_uint8(video)[0])
+        state.decoder = decoder
         state.waiting = Kept(ahead.start, latents)
         state.latent_frames = state.waiting.stop
         state.chunks += 1
@@ -206,9 +208,12 @@ class StreamingSession:
         """
         prompt, how = check_prompt(prompt), check_transition(transition)
         over = check_count(over, "over", least=1, most=MOST_OVER)
-        with self._clock("text"):
-            text = self.setting.encode(prompt)
-        self._state.change = Change(prompt, text, how, over)
+        state = self._state
+        if prompt == state.prompt and state.blend is None and how in ("soft", "blend"):
+            state.change = None  # what is shown anyhow
+        else:
+            with self._clock("text"):
+                state.change = Change(prompt, self.setting.encode(prompt), how, over)
         return self.frames + self._ahead.ready
 
     def push(self, frames: Clip, *, strength: float | int, adapt: str = "none") -> None:
