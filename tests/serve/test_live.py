@@ -114,7 +114,7 @@ def test_going_back_shows_the_same_again_and_another_prompt_something_else(stage
     assert stage.last("rewound") == {"type": "rewound", "branch": 0, "chunk": 2, "frame": 16}
     assert torch.equal(again, first[16:])
     assert not torch.equal(other, again)
-    assert [piece.frame for piece in stage.video.present.pieces] == [0, 8, 16, 24]
+    assert [piece.frame for piece in stage.video.tree.present.pieces] == [0, 8, 16, 24]
 
 
 def test_a_branch_leaves_its_parent_as_it_was_and_one_can_return(stage):

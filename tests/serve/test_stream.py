@@ -148,7 +148,7 @@ def test_a_branch_can_be_taken_home_as_an_mp4(server, tmp_path):
         address = f"/v1/sessions/{viewer.welcome['session']}"
         wait_until(
             lambda: all(
-                p.span for p in server.service.sessions[viewer.welcome["session"]].video.present.pieces
+                p.span for p in server.service.sessions[viewer.welcome["session"]].video.tree.present.pieces
             )
         )
         status, data = server.http(address + "/video")

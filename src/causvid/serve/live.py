@@ -31,7 +31,7 @@ from causvid.serve.protocol import (
     Stop,
     Switch,
 )
-from causvid.serve.tree import Tree
+from causvid.serve.tree import Answer, Tree
 
 Emit = Callable[[dict[str, Any] | Made], None]
 _MOST_COMMANDS = 64
@@ -113,10 +113,6 @@ class LiveVideo:
         with self._lock:
             return self.state == "ended" or any(isinstance(command, Stop) for _, command in self._commands)
 
-    @property
-    def present(self) -> Branch:
-        return self.tree.present
-
     # On the engine's thread.
 
     def due(self) -> float:
@@ -182,7 +178,7 @@ class LiveVideo:
                 if self.order.source is None:
                     raise UserError('strength is for the modes "edit" and "camera" only.')
                 self._strength = command.strength
-                self.present.strength(command.strength, self.present.session.frames)
+                self.tree.present.strength(command.strength, self.tree.present.session.frames)
             case Pause():
                 self.state, self._steps = "paused", 0
                 self._emit({"type": "paused"})
@@ -195,19 +191,24 @@ class LiveVideo:
                     raise UserError("a step is made while the video is paused; pause it first.")
                 self._steps += 1
                 self._schedule.hurry(arrived)
-            case Rewind():
-                self._emit(self.tree.rewind(command.chunk))
+            case Rewind() | MakeBranch() | Switch():
+                self._emit(self._move(command))
                 self._schedule.restart(arrived)
-            case MakeBranch():
-                how = {"transition": command.transition, "id": command.id}
-                self._emit(self.tree.branch(command.chunk, prompt=command.prompt, **how))
-                self._schedule.restart(arrived)
-                self._edited = arrived if command.prompt is not None else self._edited
-            case Switch():
-                self._emit(self.tree.switch(command.branch))
-                self._schedule.restart(arrived)
+                if isinstance(command, MakeBranch) and command.prompt is not None:
+                    self._edited = arrived
             case Stop():
                 self.end(None)
+
+    def _move(self, command: Rewind | MakeBranch | Switch) -> Answer:
+        """Go to another place in time."""
+        match command:
+            case Rewind():
+                return self.tree.rewind(command.chunk)
+            case Switch():
+                return self.tree.switch(command.branch)
+            case MakeBranch():
+                how: dict[str, Any] = {"transition": command.transition, "id": command.id}
+                return self.tree.branch(command.chunk, prompt=command.prompt, **how)
 
     # Chunks.
 
@@ -218,7 +219,7 @@ class LiveVideo:
     def _chunk_due(self) -> float:
         if self.state != "playing" and not self._steps:
             return math.inf
-        session, source = self.present.session, self.order.source
+        session, source = self.tree.present.session, self.order.source
         frames = session.next_frames
         if isinstance(source, Camera) and not source.enough(frames - session.queued):
             return math.inf
@@ -226,7 +227,7 @@ class LiveVideo:
 
     def _at_an_end(self, engine: Host) -> bool:
         """Whether there is nothing to make: then it pauses or stops, and says so."""
-        session, source = self.present.session, self.order.source
+        session, source = self.tree.present.session, self.order.source
         seconds, after = session.frames / self.fps, session.frames + session.next_frames
         if seconds >= self.limits.session_seconds:
             self._stop(engine, f"a video lasts at most {self.limits.session_seconds:g} seconds")
@@ -250,7 +251,7 @@ class LiveVideo:
         engine.remove(self)
 
     def _make(self) -> None:
-        branch, started = self.present, self._clock()
+        branch, started = self.tree.present, self._clock()
         session = branch.session
         first_frame, chunk = session.frames, session.chunks
         self._follow_timeline(branch)

@@ -43,7 +43,7 @@ def _find(service: Service, id: str, branch: int | None) -> tuple[Connection, Br
         what = "there is no such session, or it has no video; a session lasts as long as its connection."
         raise HTTPException(404, {"code": "not_found", "message": what})  # type: ignore[arg-type]
     video = connection.video
-    line = video.present if branch is None else video.tree.branches.get(branch)
+    line = video.tree.present if branch is None else video.tree.branches.get(branch)
     if line is None:
         what = f"there is no branch {branch} in this session."
         raise HTTPException(404, {"code": "not_found", "message": what})  # type: ignore[arg-type]
