@@ -36,7 +36,8 @@ def test_a_new_prompt_leaves_the_chunk_before_it_under_the_old_one():
     def past(session):  # the two chunks committed before the switch
         return session.snapshot().condition.cache._rings[1].keys[:, : 2 * 2 * 2]
 
-    assert torch.equal(past(plain), past(switched))
+    # Where nothing changes, a commit and a step may be one pass.
+    torch.testing.assert_close(past(plain), past(switched), atol=1e-5, rtol=0)
 
 
 @LAYOUTS

@@ -213,7 +213,7 @@ def test_what_recurs_is_computed_once_until_it_has_not_been_asked_for_in_a_while
     cache, made = KVCache(ChunkLayout(), layers=1), []
 
     def ask(key):
-        return cache.once(key, lambda: made.append(key) or len(made))
+        return cache.of_level(key, lambda: made.append(key) or len(made))
 
     assert [ask("a"), ask("b"), ask("a")] == [1, 2, 1]
     for number in range(15):
@@ -226,5 +226,5 @@ def test_what_recurs_is_computed_once_until_it_has_not_been_asked_for_in_a_while
 def test_a_tensor_is_a_key_by_being_the_same_object():
     cache, level = KVCache(ChunkLayout(), layers=1), torch.ones(3)
 
-    assert cache.once(("time", level), lambda: 1) == cache.once(("time", level), lambda: 2)
-    assert cache.once(("time", level.clone()), lambda: 3) == 3
+    assert cache.of_level(("time", level), lambda: 1) == cache.of_level(("time", level), lambda: 2)
+    assert cache.of_level(("time", level.clone()), lambda: 3) == 3

@@ -55,7 +55,7 @@ def commit_and_begin(
         level[:, count:] = sigma
         return level
 
-    both, level = torch.cat([finished, noise], 1), cache.once(("levels", sigma, count, ahead), levels)
+    both, level = torch.cat([finished, noise], 1), cache.of_level(("levels", sigma, count, ahead), levels)
     text, negative = condition.text, condition.negative
     if negative is None or negative_cache is None:
         x0 = denoiser(both, level, text, cache=cache, ahead=ahead)

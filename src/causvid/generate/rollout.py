@@ -78,6 +78,7 @@ def denoise_chunk(
     renoise: Renoise = "fresh",
     grad_at: int | None = None,
     on_step: OnStep = silent,
+    begun: Latents | None = None,
 ) -> Latents:
     """Clean latents from noise, through the levels `sigmas`.
 
@@ -90,6 +91,7 @@ def denoise_chunk(
         grad_at: leave at this step: run it under grad, those before it without, and return its x0.
             None runs every step in the caller's grad mode. Not for other solvers.
         on_step: told after every step.
+        begun: what the first step predicts, where that is known already. Not for "unipc".
     """
     if renoise in SOLVERS:
         assert grad_at is None, "a solver that remembers its steps has no exit in between"
@@ -98,12 +100,12 @@ def denoise_chunk(
     last = len(sigmas) - 1 if grad_at is None else grad_at
     for step in range(last):
         with torch.set_grad_enabled(torch.is_grad_enabled() and grad_at is None):
-            x0 = condition.x0(denoiser, x, sigmas[step])
+            x0 = begun if begun is not None and step == 0 else condition.x0(denoiser, x, sigmas[step])
             level = torch.full(x.shape[:2], sigmas[step], device=x.device)
             between = fresh_noise(x, rng) if renoise == "fresh" else noise_from_x0(x, x0, level)
             x = add_noise(x0, between, torch.full_like(level, sigmas[step + 1]))
         on_step(step + 1, len(sigmas))
-    x0 = condition.x0(denoiser, x, sigmas[last])
+    x0 = begun if begun is not None and last == 0 else condition.x0(denoiser, x, sigmas[last])
     on_step(last + 1, len(sigmas))
     return x0
 
@@ -137,7 +139,7 @@ def level_of(x: Latents, sigma: float, *, cache: KVCache | None) -> Sigma:
     def level() -> Sigma:
         return torch.full(x.shape[:2], sigma, device=x.device)
 
-    return level() if cache is None else cache.once(("level", sigma, x.shape[:2], x.device), level)
+    return level() if cache is None else cache.of_level(("level", sigma, x.shape[:2], x.device), level)
 
 
 def fresh_noise(like: Tensor, rng: Source) -> Tensor:

@@ -20,11 +20,13 @@ from torch import Tensor
 
 from causvid.flow.chunks import ChunkLayout
 from causvid.nn.recurring import Recurring
-from causvid.nn.ring import Heads, Past, Ring, WithNext, Written
+from causvid.nn.ring import LEVELS, Heads, Past, Ring, WithNext, Written
 from causvid.types import FrameMask
 
 TextKeys = list[tuple[Tensor, Tensor]]
 T = TypeVar("T")
+PLACES = 2
+"""Chunks whose positions are kept: this one, and the next where both are one call."""
 
 
 class KVCache:
@@ -40,7 +42,7 @@ class KVCache:
         self.frames = 0
         self._scratch: int | None = None
         self._text: tuple[Tensor, TextKeys] | None = None
-        self._recurring = Recurring()
+        self._levels, self._places = Recurring(LEVELS), Recurring(PLACES)
         for ring in self._rings:
             ring.reset()
 
@@ -85,7 +87,8 @@ class KVCache:
     def restore(self, other: "KVCache") -> None:
         """Become a copy of another cache of the same model."""
         self.layout, self.frames, self._scratch = other.layout, other.frames, other._scratch
-        self._text, self._recurring = other._text, other._recurring.copy()
+        self._text = other._text
+        self._levels, self._places = other._levels.copy(), other._places.copy()
         self._rings = [ring.copy() for ring in other._rings]
 
     def numbers(self, frames: int) -> range:
@@ -156,9 +159,13 @@ class KVCache:
             rows += [[number in visible for number in there]] * len(chunk)
         return torch.tensor(rows)
 
-    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """compute(), or what it gave for this key lately: for what recurs in every step or chunk."""
-        return self._recurring.once(key, compute)
+    def of_level(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """compute(), or what it gave for this key lately: for what follows from a noise level."""
+        return self._levels.once(key, compute)
+
+    def of_place(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """The same for what follows from where a chunk is."""
+        return self._places.once(key, compute)
 
     def text(self, tokens: Tensor, compute: Callable[[], TextKeys]) -> TextKeys:
         """Keys and values of a text, computed once while the text stays the same tensor."""

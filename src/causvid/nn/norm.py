@@ -27,22 +27,29 @@ class RMSNorm(nn.Module):
         x, weight = wide(x), wide(self.weight)
         if torch.is_grad_enabled():
             return _RMSNorm.apply(x, weight, self.eps)
-        # The same numbers, without the cost of a Function and of memory that nobody keeps.
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        inverse = torch.addcmul(length.new_full((), self.eps), length, length, value=1 / x.shape[-1]).rsqrt_()
-        return (x * inverse).mul_(weight)
+        return normed(x, weight, eps=self.eps)
 
 
-def _normed(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """x over its root mean square, and the inverse of that."""
-    inverse = (torch.linalg.vector_norm(x, dim=-1, keepdim=True).square() / x.shape[-1] + eps).rsqrt()
-    return x * inverse, inverse
+def normed(x: Float[Tensor, "*any e"], weight: Float[Tensor, "*some e"], *, eps: float) -> Tensor:
+    """The norm without a gradient: no cost of a Function, no memory that nobody keeps.
+
+    Args:
+        weight: broadcast against x.
+    """
+    return (x * _inverse(x, eps)).mul_(weight)
+
+
+def _inverse(x: Tensor, eps: float) -> Tensor:
+    """One over the root mean square."""
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return torch.addcmul(length.new_full((), eps), length, length, value=1 / x.shape[-1]).rsqrt_()
 
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        normed, inverse = _normed(x, eps)
+        inverse = _inverse(x, eps)
+        normed = x * inverse
         ctx.save_for_backward(normed, inverse, weight)
         return normed * weight
 

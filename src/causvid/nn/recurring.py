@@ -9,14 +9,17 @@ from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-MOST = 16
-"""Results kept: the levels of a few-step sampler and what is made of each, and a chunk's positions."""
 
 
 class Recurring:
-    """Results by their keys. A tensor is the same key for as long as it is the same object."""
+    """Results by their keys. A tensor is the same key for as long as it is the same object.
 
-    def __init__(self) -> None:
+    Args:
+        most: how many are kept.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
 
     def once(self, key: Hashable, compute: Callable[[], T]) -> T:
@@ -24,12 +27,12 @@ class Recurring:
         if key not in self._kept:
             self._kept[key] = compute()
         self._kept.move_to_end(key)
-        if len(self._kept) > MOST:
+        if len(self._kept) > self.most:
             self._kept.popitem(last=False)
         return self._kept[key]
 
     def copy(self) -> "Recurring":
         """Another one that knows the same results."""
-        other = Recurring()
+        other = Recurring(self.most)
         other._kept = self._kept.copy()
         return other

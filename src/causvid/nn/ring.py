@@ -19,6 +19,8 @@ from causvid.nn.recurring import Recurring
 
 Heads = Float[Tensor, "b l n d"]
 T = TypeVar("T")
+LEVELS = 16
+"""Results that are kept for noise levels: those of a few-step sampler, and what is made of each."""
 
 
 @runtime_checkable
@@ -47,7 +49,7 @@ class Ring:
         self.sink: Tensor | None = None
         self.shift = 0
         self.tokens = 0
-        self.recurring = Recurring()
+        self.recurring = Recurring(LEVELS)
         self.skipped = range(0)
         """Frames of this number were never written."""
 

@@ -10,10 +10,9 @@ Source: Wan 2.1, arXiv:2503.20314; per-frame noise levels: CausVid, arXiv:2412.0
 """
 
 import math
-from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TypeVar, cast
+from typing import cast
 
 import torch
 from einops import rearrange
@@ -42,7 +41,6 @@ from causvid.nn.rope import Rotation, rotate, rotation
 from causvid.nn.text import TextTokens
 from causvid.types import FrameIndex, FrameMask, Latents, Sigma
 
-T = TypeVar("T")
 TIMESTEP_SCALE = 1000
 """The network was trained on timesteps 0 ... 1000. Nothing else in the package knows of them."""
 
@@ -121,6 +119,12 @@ class VideoTransformer(nn.Module):
             module.to(dtype)
         return self
 
+    def lay_together(self) -> "VideoTransformer":
+        """Arrange the weights so that a pass without grad makes queries, keys and values at once."""
+        for layer in self.layers:
+            cast(Layer, layer).video.lay_together()
+        return self
+
     def forward(
         self,
         x: Latents,
@@ -153,7 +157,9 @@ class VideoTransformer(nn.Module):
         tracked = torch.is_grad_enabled() and self._tracks(x, sigma, text.tokens)
         kept = None if tracked else cache
         stream = self._embed(x)
-        time, modulation = _once(kept, ("time", sigma), lambda: self._time(sigma))
+        time, modulation = (
+            self._time(sigma) if kept is None else kept.of_level(("time", sigma), lambda: self._time(sigma))
+        )
         shared = {
             "turn": self._turn(frames, cache, kept, stream, height, width),
             "plan": self._plan(mask, cache, x.shape[1], ahead),
@@ -220,11 +226,11 @@ class VideoTransformer(nn.Module):
         """The rotation of this call's tokens; every step of a chunk has the same."""
         count, start = stream.shape[1], 0 if cache is None else cache.frames
         numbers = torch.arange(start, start + count) if frames is None else frames
-        return _once(
-            kept,
-            ("turn", start, count, height, width),
-            lambda: self._rotation(numbers, height, width, stream),
-        )
+
+        def turn() -> Rotation:
+            return self._rotation(numbers, height, width, stream)
+
+        return turn() if kept is None else kept.of_place((start, count, height, width), turn)
 
     def _plan(self, mask: FrameMask | None, cache: KVCache | None, count: int, ahead: int) -> MaskPlan | None:
         """Which frames see which, unless all see all."""
@@ -280,8 +286,3 @@ class VideoTransformer(nn.Module):
         patches = wide_product(self.out, modulate(stream, shift, 1 + scale, eps=self.config.eps))
         _, p, q = self.config.patch
         return rearrange(patches, "b f (h w) (p q c) -> b f c (h p) (w q)", h=height, p=p, q=q)
-
-
-def _once(cache: KVCache | None, key: Hashable, compute: Callable[[], T]) -> T:
-    """What a cache keeps under this key; without one it is computed anew."""
-    return compute() if cache is None else cache.once(key, compute)
