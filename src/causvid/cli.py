@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return 0
     except KeyboardInterrupt:
-        resumable = words[0] in _RESUMABLE
+        resumable = words[0] in _RESUMABLE or "--prompts-file" in words
         advice = "run the same command again to continue" if resumable else "nothing was written"
         complain(f"interrupted; {advice}")
         return 130

@@ -249,6 +249,18 @@ def test_an_interrupted_training_says_how_to_go_on(monkeypatch, capsys):
     assert capsys.readouterr().err == "causvid: interrupted; run the same command again to continue\n"
 
 
+def test_an_interrupted_list_of_prompts_says_how_to_go_on(monkeypatch, capsys):
+    def generate(*, prompts_file: str = ""):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_VERBS", (generate,))
+
+    assert main(["generate", "--prompts-file", "a.txt"]) == 130
+    assert capsys.readouterr().err.endswith("run the same command again to continue\n")
+    assert main(["generate"]) == 130
+    assert capsys.readouterr().err.endswith("nothing was written\n")
+
+
 def test_a_reader_who_has_seen_enough_is_no_error(here):
     process = in_a_process("-m", "causvid", "info", "student", "--json", cwd=here)
     process.stdout.close()

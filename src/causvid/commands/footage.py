@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from causvid.generate.pipeline import Pipeline
     from causvid.types import Frames
 
+MAX_SECONDS = 3600
+"""Of a clip; its frames are held in memory, of which reading takes no more than it may."""
 Clip = Annotated[Positional[Path], arg(metavar="CLIP", help="an MP4, MOV, MKV, WebM or GIF")]
 Prompt = Annotated[Positional[str], arg(metavar="PROMPT")]
 Model = Annotated[
@@ -151,4 +153,4 @@ def maker_of(clip: Path) -> str:
 def _read(clip: Path, pipeline: "Pipeline", shape: tuple[int, int]) -> "Frames":
     from causvid.data.footage import read_video
 
-    return read_video(clip, fps=pipeline.spec.fps, size=shape)
+    return read_video(clip, fps=pipeline.spec.fps, size=shape, max_seconds=MAX_SECONDS)

@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from io import BufferedIOBase
 from pathlib import Path
 from threading import Event as Flag
@@ -27,6 +28,7 @@ from causvid.commands.flags import (
 from causvid.commands.typed import HELP, TypedLines, Wish, asked_to_stop, read_wish
 from causvid.commands.words import ModelName, complain, read_size, warn_of_unknown_words
 from causvid.errors import UserError
+from causvid.progress import Progress
 
 if TYPE_CHECKING:
     from causvid.data.growing import GrowingClip
@@ -89,14 +91,26 @@ def stream(
     target = cast(BufferedIOBase, sys.stdout.buffer) if str(out) == "-" else out
     story = Story(session.prompt, facts, fps=fps)
     with (
+        ExitStack() as stack,
         asked_to_stop() as stop,
         GrowingClip(
             target, fps=fps, metadata=story.metadata(0), scale=scale or default_scale(out, shape[0])
         ) as clip,
     ):
         show = Show(session, clip, story, transition=transition, over=over, pace=pace, say=complain)
-        show.run(TypedLines(sys.stdin), stop, frames=frames)
+        show.run(TypedLines(sys.stdin), stop, frames=frames, told=_progress(frames, out.name, stack))
     complain(f"{'standard output' if str(out) == '-' else out}: {clip.frames / fps:g} s of video")
+
+
+def _unheard(frames: int) -> None:
+    """Nobody wants to know."""
+
+
+def _progress(frames: int | None, label: str, stack: ExitStack) -> Callable[[int], None]:
+    """Shows how far a video of known length is, unless somebody types where it would be shown."""
+    if frames is None or sys.stdin.isatty():
+        return _unheard
+    return stack.enter_context(Progress(frames, label=label, unit="frame")).update
 
 
 class Story:
@@ -148,8 +162,14 @@ class Show:
         self._waited = 0.0
         """Seconds in pauses, which count for nothing."""
 
-    def run(self, lines: TypedLines, stop: Flag, *, frames: int | None) -> None:
-        """Go on until so many frames are shown, somebody says /quit, or `stop` is set."""
+    def run(
+        self, lines: TypedLines, stop: Flag, *, frames: int | None, told: Callable[[int], None] = _unheard
+    ) -> None:
+        """Go on until so many frames are shown, somebody says /quit, or `stop` is set.
+
+        Args:
+            told: how many frames were shown, after every chunk.
+        """
         started = time.monotonic()
         while not (stop.is_set() or self.ended) and (frames is None or self.clip.frames < frames):
             ahead = self.clip.frames / self.story.fps - (time.monotonic() - started - self._waited)
@@ -161,7 +181,9 @@ class Show:
             if early or self.paused or self.ended:
                 continue
             made = self.session.next_chunk()
-            self.clip.write(made if frames is None else made[: frames - self.clip.frames])
+            made = made if frames is None else made[: frames - self.clip.frames]
+            self.clip.write(made)
+            told(len(made))
             self.clip.metadata = self.story.metadata(self.clip.frames)
 
     def _hear(self, lines: TypedLines, *, within: float) -> None:
