@@ -108,6 +108,8 @@ class Connection:
             await self._decoding
         if self.coder is not None:
             self.coder.close()
+        self.coder = self.video = None
+        self._outbox.let_go()
         if self._service.sessions.pop(self.id, None) is not None:
             _LOG.info("session %s: gone", self.id)
         self._outbox.idle.set()  # for a goodbye that waits: nobody writes "stopped" any more

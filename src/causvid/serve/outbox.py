@@ -39,6 +39,7 @@ class Outbox:
         self._queue: asyncio.Queue[dict[str, Any] | Made | Close] = asyncio.Queue()
         self._coder: Coder | None = None
         self._video: LiveVideo | None = None
+        self._gone = False
         self.idle = asyncio.Event()
         """Set while no video runs: the last thing it said has been written."""
         self.idle.set()
@@ -51,13 +52,21 @@ class Outbox:
         self._video, self._coder = video, coder
         self.idle.clear()
 
-    def put(self, event: dict[str, Any] | Close) -> None:
-        self._queue.put_nowait(event)
+    def let_go(self) -> None:
+        """Nobody is there any more. The video holds on to this, so this must not hold on to the video."""
+        self._gone = True
+        self._video = self._coder = None
+        while not self._queue.empty():
+            self._queue.get_nowait()
+
+    def put(self, event: dict[str, Any] | Made | Close) -> None:
+        if not self._gone:
+            self._queue.put_nowait(event)
 
     def hear(self, event: dict[str, Any] | Made) -> None:
         """On any thread."""
         with suppress(RuntimeError):  # the loop has ended with the server
-            self._loop.call_soon_threadsafe(self._queue.put_nowait, event)
+            self._loop.call_soon_threadsafe(self.put, event)
 
     def complain(self, code: str, message: str, *, fatal: bool = False) -> None:
         self.put({"type": "error", "code": code, "message": message, "fatal": fatal})
