@@ -148,7 +148,7 @@ async def vanishing(viewer: Viewer, server: Server, rng: random.Random) -> None:
 async def slow(viewer: Viewer, server: Server, rng: random.Random) -> None:
     """Never says what it has shown, so that its video waits."""
     await viewer.say(type="start", prompt=rng.choice(PROMPTS), pace="fast")
-    await viewer.watch(2, acknowledge=False)
+    await viewer.watch(1, acknowledge=False)  # with few credits a second one never comes
     await asyncio.sleep(2)
 
 

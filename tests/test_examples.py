@@ -56,7 +56,6 @@ def test_a_control_loop_gets_as_many_frames_as_it_gives(run, capsys):
 
 
 def test_a_story_becomes_a_video_that_holds_it(run, tmp_path):
-    pytest.importorskip("causvid.generate.timeline")
     shutil.copy(EXAMPLES / "story.json", tmp_path)
     run("timeline_story.py", "story.json", "story.mp4")
 
