@@ -105,7 +105,6 @@ def serve(
     with contextlib.closing(listener):
         service = Service(lambda: load_to_serve(model, device), options=options)
         address = page_address(host, listener.getsockname()[1], options.token)
-        listener.listen()  # from here on a browser may come; it is answered when the server runs
         print(f"Serving {service.spec.name} at {address}", flush=True)
         try:
             if open_page:
