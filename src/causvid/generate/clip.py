@@ -50,19 +50,21 @@ def whole_clip(
     sigmas, renoise = sampler_of(bundle)
     device = denoiser.transformer.out.weight.device
     rows = text([check_prompt(prompt), *([] if spec.guidance == 1 else [spec.negative])]).to(device)
-    latents = rollout(
-        denoiser,
-        torch.randn(shape, generator=rng).to(device),
-        TextTokens(rows.tokens[:1], rows.lengths[:1]),
-        layout=None,
-        sigmas=sigmas,
-        rng=rng,
-        renoise=renoise,
-        negative=None if spec.guidance == 1 else TextTokens(rows.tokens[1:], rows.lengths[1:]),
-        guidance=spec.guidance,
-        on_step=on_step or silent,
-    )
-    return to_uint8(vae.decode(latents))[0, :frames].cpu()
+    with torch.inference_mode():
+        latents = rollout(
+            denoiser,
+            torch.randn(shape, generator=rng).to(device),
+            TextTokens(rows.tokens[:1], rows.lengths[:1]),
+            layout=None,
+            sigmas=sigmas,
+            rng=rng,
+            renoise=renoise,
+            negative=None if spec.guidance == 1 else TextTokens(rows.tokens[1:], rows.lengths[1:]),
+            guidance=spec.guidance,
+            on_step=on_step or silent,
+        )
+        video = vae.decode(latents)
+    return to_uint8(video)[0, :frames].cpu()
 
 
 def _frames(bundle: Bundle, seconds: float | int | None) -> int:

@@ -181,7 +181,8 @@ class StreamingSession:
                 latents = make_latents(setting, state, count=ahead.count, input_frames=ahead.made)
         with clock("decode"):
             decoder = state.decoder.copy()
-            video = show(state, decoder.push(latents), ahead)
+            with torch.inference_mode():
+                video = show(state, decoder.push(latents), ahead)
             frames = to_host(to_uint8(video)[0])
         state.decoder = decoder
         state.waiting = Kept(ahead.start, latents)

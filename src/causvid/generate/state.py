@@ -41,6 +41,8 @@ class SessionState:
     """Latent frames since the past begins; the last chunk of them may wait for its commit."""
     waiting: Kept | None = None
     """The chunk delivered last, until it is part of the past."""
+    begun: Latents | None = None
+    """What the next chunk's first step predicts, if the pass that made the past has taken it."""
     window: tuple[Kept, ...] = ()
     """The finished chunks that the next one can see."""
     change: Change | None = None
@@ -64,6 +66,11 @@ class SessionState:
         condition = replace(old, cache=past, negative_cache=negative_past)
         given = None if self.input is None else self.input.copy()
         return replace(self, condition=condition, decoder=self.decoder.copy(), input=given)
+
+    @property
+    def is_shaped(self) -> bool:
+        """Whether frames that come in shape the next chunk."""
+        return self.input is not None and not self.input.is_ignored
 
     # The chunks one may go back to.
 

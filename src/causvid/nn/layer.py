@@ -39,7 +39,7 @@ KeysValues = tuple[Float[Tensor, "b s n d"], Float[Tensor, "b s n d"]]
 
 def product(layer: nn.Linear, x: Float[Tensor, "*any i"]) -> Float[Tensor, "*any o"]:
     """A matrix product in the weights' dtype, or autocast's."""
-    return layer(x if autocasts(x) else x.to(layer.weight.dtype))
+    return layer(x if x.dtype == layer.weight.dtype or autocasts(x) else x.to(layer.weight.dtype))
 
 
 def autocasts(x: Tensor) -> bool:
@@ -88,7 +88,8 @@ class Attention(nn.Module):
 
     def over_video(self, x: Tokens, turn: Rotation, *, plan: MaskPlan | None, past: Past | None) -> Tokens:
         """Self-attention of the frames in x, and of their past."""
-        matrices = None if torch.is_grad_enabled() else self._as_one()
+        once = _anew if past is None else past.once
+        matrices = None if torch.is_grad_enabled() else once("matrices", self._as_one)
         if matrices is None:
             k, v = self.read_video(x, turn, past=past)
             q = rotate(self.split(self.query_norm(product(self.query, x))), turn).to(v.dtype)
@@ -99,7 +100,8 @@ class Attention(nn.Module):
     def lay_together(self) -> None:
         """Let the parameters of queries, keys and values lie so that they can be one product."""
         for group in self._groups():
-            lay_together(group)
+            if as_one(group) is None:
+                lay_together(group)
 
     def _groups(self) -> tuple[list[nn.Parameter], ...]:
         products = (self.query, self.key, self.value)
