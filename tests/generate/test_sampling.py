@@ -163,3 +163,19 @@ def test_a_bidirectional_layout_is_a_choice(teacher):
     clip = teacher.generate("a red ball", seconds=1, layout=LAYOUT, sampler="unipc", steps=2)
 
     assert len(clip) == 8
+
+
+def test_a_layout_is_part_of_the_sampling_and_stored_with_it():
+    spec = random_student().spec
+    segments = Sampling(past="segment", window=8).of(spec)
+
+    assert segments.layout.in_segments and segments.layout.window_frames == 8
+    assert segments.layout.sink_frames == 0
+    assert sampling_of(sampling_facts(segments)).of(spec) == segments
+    assert Sampling(sink=1, window=7).of(spec).layout.positions == spec.layout.positions
+
+
+def test_a_bidirectional_model_has_no_past_to_arrange():
+    bundle = random_teacher()
+    with pytest.raises(UserError, match="bidirectional and has no past"):
+        Sampling(window=9).of(bundle.spec)

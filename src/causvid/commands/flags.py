@@ -66,6 +66,12 @@ class SamplingFlags:
     """how far to go from the negative prompt; 1 is off and twice as fast"""
     negative: Annotated[str | None, arg(metavar="PROMPT")] = None
     """what the video should not show"""
+    past: Literal["absolute", "windowed", "segment"] | None = None
+    """how a long video remembers: a rolling window (absolute, windowed), or segments that overlap"""
+    window: Annotated[int | None, arg(metavar="FRAMES")] = None
+    """latent frames seen at once, or the length of a segment"""
+    sink: Annotated[int | None, arg(metavar="FRAMES")] = None
+    """first latent frames that are never forgotten"""
 
     def changes(self) -> dict[str, Any]:
         """What was typed, as `Pipeline.stream` and `generate` take it."""

@@ -9,11 +9,14 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, get_args
 
 from causvid.errors import UserError
+from causvid.flow.chunks import ChunkLayout
 from causvid.flow.schedule import FlowSchedule
 from causvid.models.bundle import Bundle
 from causvid.models.spec import ModelSpec, Sampler
 
 MAX_STEPS = 1000
+SEGMENT_FRAMES = 21
+"""Latent frames of a segment where the model has no window: what Wan's students were trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,12 @@ class Sampling:
     """Of the schedule that steps are taken from."""
     guidance: float | int | None = None
     negative: str | None = None
+    past: str | None = None
+    """How a long video remembers: "absolute", "windowed" or "segment" (see `ChunkLayout.positions`)."""
+    window: int | None = None
+    """Latent frames seen at once, or the length of a segment."""
+    sink: int | None = None
+    """First latent frames that are never forgotten."""
 
     def __post_init__(self) -> None:
         if self.sampler is not None:
@@ -69,6 +78,27 @@ class Sampling:
             schedule=spec.schedule if self.shift is None else FlowSchedule(shift=float(self.shift)),
             guidance=spec.guidance if self.guidance is None else float(self.guidance),
             negative=spec.negative if self.negative is None else self.negative,
+            layout=self._layout(spec),
+        )
+
+    def _layout(self, spec: ModelSpec) -> ChunkLayout | None:
+        if self.past is None and self.window is None and self.sink is None:
+            return spec.layout
+        if spec.layout is None:
+            raise UserError(
+                f"the model {spec.name!r} is bidirectional and has no past: "
+                "past, window and sink need a causal model."
+            )
+        positions: Any = self.past or spec.layout.positions
+        window, sink = self.window, self.sink
+        if window is None:
+            window = spec.layout.window_frames
+        if positions == "segment" and window is None:
+            window = SEGMENT_FRAMES
+        if sink is None:
+            sink = 0 if positions == "segment" else spec.layout.sink_frames
+        return replace(
+            spec.layout, positions=positions, window_frames=window, sink_frames=sink, overlap_frames=None
         )
 
     def _levels(self, spec: ModelSpec) -> tuple[tuple[float, ...], int]:
@@ -110,7 +140,14 @@ def sampling_facts(spec: ModelSpec) -> dict[str, Any]:
     if not spec.sigmas:
         levels |= {"steps": spec.steps, "shift": spec.schedule.shift}
     guided = {} if spec.guidance == 1 else {"guidance": spec.guidance, "negative": spec.negative}
-    return {"sampler": spec.sampler_word, **levels, **guided}
+    return {"sampler": spec.sampler_word, **levels, **guided, **_past_facts(spec.layout)}
+
+
+def _past_facts(layout: ChunkLayout | None) -> dict[str, Any]:
+    if layout is None:
+        return {}
+    facts = {"past": layout.positions, "window": layout.window_frames, "sink": layout.sink_frames}
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def sampling_of(table: dict[str, Any]) -> Sampling:
