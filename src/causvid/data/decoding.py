@@ -10,7 +10,7 @@ Arrays are uint8 [H W 3]. Knows open files, nothing of paths or models.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedIOBase
-from typing import Any
+from typing import IO, Any, cast
 
 import av
 import numpy as np
@@ -190,7 +190,7 @@ def still_size(file: BufferedIOBase, name: str, *, pixels: int) -> tuple[int, in
     Raises:
         UserError: more pixels than allowed. Damage is any other exception.
     """
-    with bombs_are_errors(), Image.open(file, formats=("JPEG", "PNG", "WEBP")) as image:
+    with bombs_are_errors(), _opened(file) as image:
         _check_still(image, name, pixels)
         sideways = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF orientation
         return (image.width, image.height) if sideways else (image.height, image.width)
@@ -202,10 +202,14 @@ def read_still(file: BufferedIOBase, name: str, *, size: tuple[int, int], pixels
     Raises:
         UserError: more pixels than allowed. Damage is any other exception.
     """
-    with bombs_are_errors(), Image.open(file, formats=("JPEG", "PNG", "WEBP")) as image:
+    with bombs_are_errors(), _opened(file) as image:
         _check_still(image, name, pixels)
         upright = ImageOps.exif_transpose(_to_rgb(image))
         return np.array(ImageOps.fit(upright, (size[1], size[0]), method=Image.Resampling.LANCZOS))
+
+
+def _opened(file: BufferedIOBase) -> Image.Image:
+    return Image.open(cast(IO[bytes], file), formats=("JPEG", "PNG", "WEBP"))
 
 
 def _check_still(image: Image.Image, name: str, pixels: int) -> None:
