@@ -10,7 +10,7 @@ Source: Wan 2.1, arXiv:2503.20314; one noise level per latent frame: CausVid, ar
 import math
 from collections.abc import Callable, Hashable
 from contextlib import nullcontext
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -103,7 +103,7 @@ class Attention(nn.Module):
             if as_one(group) is None:
                 lay_together(group)
 
-    def _groups(self) -> tuple[list[nn.Parameter], ...]:
+    def _groups(self) -> tuple[list[Any], ...]:
         products = (self.query, self.key, self.value)
         norms = [self.query_norm.weight, self.key_norm.weight]
         return [layer.weight for layer in products], [layer.bias for layer in products], norms
