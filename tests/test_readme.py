@@ -18,7 +18,7 @@ COMMANDS = [
     for line in text.splitlines()
     if line.startswith("causvid ")
 ]
-LONG = ("train", "reproduce", "bench")
+LONG = ("train", "reproduce", "bench", "serve", "stream")
 """Verbs with tests of their own; here only what they name is looked for."""
 
 
