@@ -18,7 +18,8 @@ def held(device):
         torch.cuda.synchronize()
         return torch.cuda.memory_allocated()
     # Other tests of this process may have left tensors without memory (fake, on the meta device).
-    real = [x for x in gc.get_objects() if type(x) in (torch.Tensor, torch.nn.Parameter) and x.device == device]
+    kinds = (torch.Tensor, torch.nn.Parameter)
+    real = [x for x in gc.get_objects() if type(x) in kinds and x.device == device]
     storages = {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in real}
     return sum(storages.values())
 
