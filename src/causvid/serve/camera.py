@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from causvid.data.bombs import bombs_are_errors
 from causvid.errors import UserError
 from causvid.serve.protocol import read_packet
 from causvid.types import Frames
@@ -37,21 +36,26 @@ class Camera:
             self.dropped += len(self._coded) == _KEPT
             self._coded.append(packet)
 
+    @property
+    def waiting(self) -> int:
+        """Pictures to be decoded."""
+        with self._lock:
+            return len(self._coded)
+
     def decode(self) -> None:
-        """Decode what has come, outside of the threads that must not wait.
+        """Decode the next picture, outside of the threads that must not wait.
 
         Raises:
-            UserError: a picture that is none, or too large; those before it are there.
+            UserError: it is none, or too large.
         """
-        while True:
-            with self._lock:
-                if not self._coded:
-                    return
-                packet = self._coded.popleft()
-            picture = decode_picture(packet, self.size, pixels=self.pixels)
-            with self._lock:
-                self.dropped += len(self._ready) == _KEPT
-                self._ready.append(picture)
+        with self._lock:
+            if not self._coded:
+                return
+            packet = self._coded.popleft()
+        picture = decode_picture(packet, self.size, pixels=self.pixels)
+        with self._lock:
+            self.dropped += len(self._ready) == _KEPT
+            self._ready.append(picture)
 
     def forget_dropped(self) -> int:
         """How many were dropped since this was asked last."""
@@ -79,8 +83,9 @@ def decode_picture(packet: bytes, size: tuple[int, int], *, pixels: int) -> torc
         UserError: it is no JPEG or WebP picture, damaged, or has too many pixels.
     """
     payload = read_packet(packet).payload
+    # Filters for warnings belong to the whole process, so none are set here, on one of several threads.
     try:
-        with bombs_are_errors(), Image.open(io.BytesIO(payload), formats=("JPEG", "WEBP")) as image:
+        with Image.open(io.BytesIO(payload), formats=("JPEG", "WEBP")) as image:
             if image.width * image.height > pixels:
                 raise UserError(
                     f"the camera's picture has {image.width}x{image.height} pixels; {pixels} are accepted."

@@ -49,7 +49,8 @@ class Connection:
         self.video: LiveVideo | None = None
         self.coder: Coder | None = None
         self._socket, self._service = socket, service
-        self._outbox = Outbox(socket, service, name=f"session {self.id}")
+        self._name = f"session {self.id[:6]}"  # whoever knows the whole id can fetch the video
+        self._outbox = Outbox(socket, service, name=self._name)
         self._gone = asyncio.Event()
         self._decoding: asyncio.Task[None] | None = None
         self._allowance = _Allowance(service.limits.messages_per_second)
@@ -94,7 +95,7 @@ class Connection:
         self._credits = Credits(min(hello.credits, limits.credits))
         service.sessions[self.id] = self
         self._outbox.put({"type": "welcome", "session": self.id, "codec": self._codec, **service.welcome()})
-        _LOG.info("session %s: connected", self.id)
+        _LOG.info("%s: connected", self._name)
 
     async def _let_go(self, *tasks: asyncio.Task[None]) -> None:
         """Whatever happened: nothing of this connection is left."""
@@ -105,13 +106,14 @@ class Connection:
             self.video.finish("nobody is watching")
             self._service.engine.wake()
         if self._decoding is not None:
-            await self._decoding
+            self._decoding.cancel()
+            await asyncio.gather(self._decoding, return_exceptions=True)
         if self.coder is not None:
             self.coder.close()
         self.coder = self.video = None
         self._outbox.let_go()
         if self._service.sessions.pop(self.id, None) is not None:
-            _LOG.info("session %s: gone", self.id)
+            _LOG.info("%s: gone", self._name)
         self._outbox.idle.set()  # for a goodbye that waits: nobody writes "stopped" any more
         self._gone.set()
 
@@ -127,7 +129,7 @@ class Connection:
         except Farewell as farewell:
             self._outbox.part(farewell.code, farewell.message, close=farewell.close)
         except Exception:
-            _LOG.exception("session %s: reading failed", self.id)
+            _LOG.exception("%s: reading failed", self._name)
             self._outbox.part(*BROKEN, close=BUG)
         await asyncio.sleep(_GOODBYE_SECONDS)  # the writer ends before that, or nobody listens
 
@@ -152,9 +154,15 @@ class Connection:
             if event.get("bytes") is not None:
                 return bytes(event["bytes"])
             try:
-                return read_message(event["text"])
+                return self._read(event["text"])
             except UserError as error:
                 self._outbox.complain("protocol", str(error))
+
+    def _read(self, text: str) -> Message:
+        most = self._service.limits.body_bytes
+        if len(text) > most:
+            raise UserError(f"the message has {len(text)} characters; at most {most} are accepted.")
+        return read_message(text)
 
     async def _take(self, message: Message | bytes) -> None:
         try:
@@ -188,8 +196,9 @@ class Connection:
         if self.coder is not None:
             self.coder.close()
         self.coder = Coder(self._codec, spec, service.store)
+        self._credits.forgive()
         video = LiveVideo(
-            order, name=f"session {self.id}", fps=spec.fps, limits=service.limits,
+            order, name=self._name, fps=spec.fps, limits=service.limits,
             credits=self._credits, emit=self._outbox.hear,
         )  # fmt: skip
         service.engine.add(video)
@@ -216,13 +225,15 @@ class Connection:
             self._decoding = asyncio.create_task(self._decode(camera))
 
     async def _decode(self, camera: Camera) -> None:
+        """One picture at a time: between two of them the pool serves the others."""
         loop, pool = asyncio.get_running_loop(), self._service.pool
-        try:
-            await loop.run_in_executor(pool, camera.decode)
+        while camera.waiting:
+            try:
+                await loop.run_in_executor(pool, camera.decode)
+            except UserError as error:
+                self._outbox.complain("refused", str(error))
             self._service.metrics.dropped.inc(camera.forget_dropped())
-        except UserError as error:
-            self._outbox.complain("refused", str(error))
-        self._service.engine.wake()
+            self._service.engine.wake()
 
 
 class _Allowance:

@@ -68,7 +68,7 @@ class Job:
             "prompt": self.order.prompt,
             "seed": self.order.seed,
             "size": self.facts["size"],
-            "seconds": self.frames / self.facts["fps"],
+            "seconds": (self.done_frames if self.status == "completed" else self.frames) / self.facts["fps"],
             "timing": {stage: round(seconds, 6) for stage, seconds in self.timing.items()},
             "error": None if self.error is None else {"code": "failed", "message": self.error},
         }
@@ -126,9 +126,9 @@ class Jobs:
         """What is not made yet will not be."""
         if job.status == "queued":
             self.over(job, "cancelled")
-        elif job.status == "in_progress" and job.video is not None:
+        elif job.status == "in_progress" and (video := job.video) is not None:
             self.over(job, "cancelled")
-            job.video.finish("cancelled")
+            video.finish("cancelled")
             self._engine.wake()
         self.pump()
 
@@ -235,7 +235,9 @@ class Making:
         """On the writer's thread, after the last frames."""
         job = self._job
         try:
-            if self._clip is not None and self._failure is None and not job.over:
+            if self._clip is None and self._failure is None and not job.over:
+                self._failure = "there is not a single frame: the clip is shorter than a chunk; send more."
+            elif self._clip is not None and self._failure is None and not job.over:
                 self._clip.close()
                 assert job.path is not None
                 self._store.measure(job.path)

@@ -41,7 +41,7 @@ class Limits:
     """Of a video; what is longer is refused."""
     upload_keep_seconds: float | int = 3600.0
     body_bytes: int = 256 * 1024
-    """A JSON body."""
+    """A JSON body, or a message in JSON."""
     jobs_queued: int = 16
     job_seconds: float | int = 120.0
     job_pixels: int = 1280 * 720

@@ -35,6 +35,7 @@ from causvid.serve.tree import Answer, Tree
 
 Emit = Callable[[dict[str, Any] | Made], None]
 _MOST_COMMANDS = 64
+_LONGEST_STEERING = 0.05  # seconds of a turn, after which further wishes wait for the next one
 _STAGES = ("text", "denoise", "commit", "decode")
 
 
@@ -126,12 +127,15 @@ class LiveVideo:
     def turn(self, engine: Host) -> None:
         if self.state == "new":
             self._begin(engine)
+        until = self._clock() + _LONGEST_STEERING
         while self.state != "ended" and (waiting := self._next_command()) is not None:
             arrived, command = waiting
             try:
                 self._apply(command, arrived)
             except UserError as error:
                 self._complain("refused", str(error))
+            if self._clock() > until and self._commands:
+                return
         if self.state == "ended":
             engine.remove(self)
             return
@@ -167,12 +171,9 @@ class LiveVideo:
     def _apply(self, command: Command | Stop, arrived: float) -> None:
         match command:
             case Prompt():
-                how: dict[str, Any] = {
-                    "transition": command.transition,
-                    "over": command.over,
-                    "id": command.id,
-                }
-                self._emit(self.tree.set_prompt(command.prompt, strength=self._strength_now, **how))
+                how: dict[str, Any] = {"transition": command.transition, "over": command.over}
+                strength, id = self._strength_now, command.id
+                self._emit(self.tree.set_prompt(command.prompt, strength=strength, id=id, **how))
                 self._edited = arrived
             case SetStrength():
                 if self.order.source is None:

@@ -57,7 +57,10 @@ async def read_wish(
     Raises:
         UserError: something is missing, too much, too long or not understood.
     """
-    story = _story(wish, limits, fps)
+    try:
+        story = await asyncio.to_thread(_story, wish, limits, fps)
+    except OverflowError:
+        raise UserError("the timeline holds a number that is too large; times are seconds.") from None
     pixels = await _pixels(wish, uploads)
     if wish.strength is not None and wish.mode not in ("edit", "camera"):
         raise UserError('strength is for the modes "edit" and "camera" only.')
@@ -85,11 +88,10 @@ def _story(wish: Wish, limits: Limits, fps: float | int) -> Story:
         return Story(prompt=prompt, seed=None, moments=(), seconds=None, strength=None)
     from causvid.generate.timeline import Timeline
 
+    events = wish.timeline.get("events")
+    if isinstance(events, list) and len(events) > _LONGEST_TIMELINE:  # before reading them takes long
+        raise UserError(f"the timeline has {len(events)} events; at most {_LONGEST_TIMELINE} are accepted.")
     timeline = Timeline.from_json(json.dumps(wish.timeline))
-    if len(timeline.events) > _LONGEST_TIMELINE:
-        raise UserError(
-            f"the timeline has {len(timeline.events)} events; at most {_LONGEST_TIMELINE} are accepted."
-        )
     for event in timeline.events:
         check_prompt(limits.check_prompt(event.prompt))
     first, *later = timeline.events

@@ -7,6 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response
 from pydantic import Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from causvid.errors import UserError
 from causvid.generate.clip import frames_in
@@ -53,6 +54,8 @@ def add_upload_routes(app: FastAPI, service: Service) -> None:
             raise _no(413, "too_large", str(error)) from None
         except DiskFull as error:
             raise _no(507, "disk", str(error)) from None
+        except ClientDisconnect:
+            raise _no(400, "incomplete", "the client left before the file had come.") from None
 
 
 def add_video_routes(app: FastAPI, service: Service) -> None:

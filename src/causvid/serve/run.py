@@ -20,6 +20,7 @@ from causvid.errors import UserError
 from causvid.generate.machine import use_threads
 from causvid.generate.pipeline import Pipeline, load
 from causvid.serve.app import make_app
+from causvid.serve.patience import PatientProtocol
 from causvid.serve.security import is_loopback
 from causvid.serve.service import ServeOptions, Service
 
@@ -35,6 +36,7 @@ class LiveServer(uvicorn.Server):
     def __init__(self, service: Service, *, drain_seconds: float = DRAIN_SECONDS) -> None:
         config = uvicorn.Config(
             make_app(service),
+            http=PatientProtocol,
             ws_max_size=service.limits.message_bytes,
             ws_ping_interval=_PING_SECONDS,
             ws_ping_timeout=_PING_SECONDS,

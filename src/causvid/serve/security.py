@@ -5,9 +5,11 @@ host check stops a foreign page that has its name resolve to this machine; the o
 one that connects from elsewhere; the token is asked for where the server listens to others.
 """
 
+import asyncio
 import hmac
 import ipaddress
 import json
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,6 +37,7 @@ HEADERS = {
 }
 _OPEN = ("/", "/healthz", "/readyz", "/favicon.ico")
 _UPLOADS = "/v1/uploads"
+BODY_SECONDS = 30.0
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _NO_SUCH_HOST, _FOREIGN, _NO_TOKEN = (
     (421, "host", "this server is not addressed by that name; start it with --allow-host NAME to allow it."),
@@ -50,10 +53,15 @@ class Guard:
         token: what clients have to say; None: nothing.
         hosts: names of the server beside "localhost" and addresses in digits.
         body_bytes: the largest body, except for uploads, which are counted where they are written.
+        body_seconds: within which it has to come.
     """
 
-    def __init__(self, app: App, *, token: str | None, hosts: tuple[str, ...], body_bytes: int) -> None:
-        self._app, self._token, self._body_bytes = app, token, body_bytes
+    def __init__(
+        self, app: App, *, token: str | None, hosts: tuple[str, ...], body_bytes: int,
+        body_seconds: float = BODY_SECONDS,
+    ) -> None:  # fmt: skip
+        self._app, self._token = app, token
+        self._body_bytes, self._body_seconds = body_bytes, body_seconds
         self._hosts = {host.lower() for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,7 +73,7 @@ class Guard:
             await _refuse(scope, send, *problem)
             return
         if scope["type"] == "http" and scope["path"] != _UPLOADS:
-            receive = _counted(receive, self._body_bytes)
+            receive = _counted(receive, self._body_bytes, seconds=self._body_seconds)
         await self._app(scope, receive, _with_headers(send))
 
     def _problem(self, scope: Scope) -> tuple[int, str, str] | None:
@@ -76,7 +84,7 @@ class Guard:
         if not self._known(_name_of(host)):
             return _NO_SUCH_HOST
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and _place_of(origin) != host.lower():
             return _FOREIGN
         if self._token is not None and not self._public(scope) and not self._said(headers):
             return _NO_TOKEN
@@ -125,13 +133,27 @@ def _name_of(host: str) -> str:
     return host.rpartition(":")[0].lower() if host.count(":") == 1 else host.lower()
 
 
-def _counted(receive: Receive, most: int) -> Receive:
-    """The body as it comes, up to a size."""
-    size = 0
+def _place_of(origin: str) -> str:
+    """Name and port of an Origin header; empty where it names none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _counted(receive: Receive, most: int, *, seconds: float) -> Receive:
+    """The body as it comes, up to a size, and for so long."""
+    size, complete, until = 0, False, time.monotonic() + seconds
 
     async def receiving() -> MutableMapping[str, Any]:
-        nonlocal size
-        message = await receive()
+        nonlocal size, complete
+        try:
+            async with asyncio.timeout(None if complete else until - time.monotonic()):
+                message = await receive()
+        except TimeoutError:
+            what = f"the body did not come within {seconds:g} seconds."
+            raise HTTPException(408, {"code": "slow", "message": what}) from None  # type: ignore[arg-type]
+        complete = not message.get("more_body", False)
         size += len(message.get("body", b""))
         if size > most:
             what = f"the body has more than the {most} bytes accepted."

@@ -57,7 +57,8 @@ class Upload:
         return {name: getattr(self, name) for name in names}
 
     def read(self) -> Frames:
-        return torch.from_numpy(np.load(self.path, allow_pickle=False))
+        """The frames, read from the disk as they are used: many jobs may wait with the same ones."""
+        return torch.from_numpy(np.load(self.path, mmap_mode="c", allow_pickle=False))
 
 
 class Uploads:
@@ -67,6 +68,7 @@ class Uploads:
         self._store, self._limits, self._size, self._fps = store, limits, size, fps
         self._known: dict[str, Upload] = {}
         self._decoding = asyncio.Semaphore(1)
+        self._coming = 0
 
     def __len__(self) -> int:
         return len(self._known)
@@ -95,17 +97,21 @@ class Uploads:
         kind = content_type.partition(";")[0].strip().lower()
         if kind not in SUFFIXES:
             raise UserError(f"the content type {kind[:60]!r} is not accepted; send {', '.join(SUFFIXES)}.")
-        if len(self._known) >= self._limits.uploads:
+        if len(self._known) + self._coming >= self._limits.uploads:
             raise UserError(f"the server keeps {self._limits.uploads} uploads already; try again later.")
         path = self._store.new(SUFFIXES[kind])
+        self._coming += 1
         try:
             async with asyncio.timeout(self._limits.idle_seconds):
                 await self._receive(path, body)
             async with self._decoding:
-                return await asyncio.to_thread(self._decode, path)
+                upload = await asyncio.to_thread(self._decode, path)
+            self._known[upload.id] = upload
+            return upload
         except TimeoutError:
             raise UserError(f"the file did not come within {self._limits.idle_seconds:g} seconds.") from None
         finally:
+            self._coming -= 1
             self._store.remove(path)
 
     async def _receive(self, path: Path, body: AsyncIterator[bytes]) -> None:
@@ -133,13 +139,11 @@ class Uploads:
         except BaseException:
             self._store.remove(kept)
             raise
-        upload = Upload(
+        return Upload(
             id=secrets.token_urlsafe(_ID_BYTES), kind=facts.kind, width=facts.width, height=facts.height,
             frames=len(frames), seconds=len(frames) / self._fps if facts.kind == "video" else 0.0,
             path=kept, created=time.monotonic(),
         )  # fmt: skip
-        self._known[upload.id] = upload
-        return upload
 
     def _media_limits(self) -> MediaLimits:
         return MediaLimits(
