@@ -9,9 +9,12 @@ import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from picture_student import picture_student
 from serving_tools import LATER, PROMPT, solo, tiny_pipeline
 
 from causvid.errors import UserError
+from causvid.flow.chunks import ChunkLayout
+from causvid.generate.pipeline import Pipeline
 from causvid.serve.branches import Made
 from causvid.serve.limits import Limits
 from causvid.serve.live import LiveVideo
@@ -256,6 +259,25 @@ def test_a_clip_is_edited_to_its_end_and_repeats_after_a_rewind(pipeline):
     assert torch.equal(first, torch.cat([session.next_chunk(), session.next_chunk()]))
     assert torch.equal(again, first[8:])
     assert "end" in stage.last("paused")["reason"]
+
+
+@pytest.mark.parametrize(("overlap", "chunks"), [(3, 4), (6, 4)])
+def test_a_clip_is_edited_in_segments_of_which_some_frames_are_held_back(overlap, chunks):
+    layout = ChunkLayout(frames_per_chunk=3, window_frames=9, positions="segment", overlap_frames=overlap)
+    model = Pipeline(picture_student(layout=layout))
+    noise = torch.Generator().manual_seed(1)
+    clip = torch.randint(0, 255, (160, 16, 16, 3), dtype=torch.uint8, generator=noise)
+    stage = Stage(model, order(source=clip, strength=0.75), credits=1000)
+    stage.play(3)
+    stage.say(type="rewind", chunk=stage.made[1].chunk)
+    shown = torch.cat([stage.made[0].frames, stage.play(chunks - 1)])
+
+    session = model.session(PROMPT, seed=7)
+    session.push(clip, strength=0.75)
+    expected = [session.next_chunk() for _ in range(9)]
+
+    assert overlap == 3 or 0 in map(len, expected), "a chunk that shows nothing is not told"
+    assert torch.equal(shown, torch.cat(expected)[: len(shown)])
 
 
 def test_a_video_ends_at_the_longest_that_is_allowed(pipeline):

@@ -28,6 +28,10 @@ from causvid.serve.security import Guard
 from causvid.serve.service import Service
 
 PAGE = Path(__file__).parent / "page"
+NO_JSON = (
+    "the body is no JSON object; send one, with the header \"content-type: application/json\", "
+    'such as {"prompt": "a red ball on the grass", "seconds": 4}.'
+)
 
 
 def make_app(service: Service) -> Guard:
@@ -113,6 +117,8 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
+        if first["type"] in ("json_invalid", "model_attributes_type"):
+            return problem(422, "invalid", NO_JSON)
         where = ".".join(map(str, first["loc"]))
         return problem(422, "invalid", f"{where}: {first['msg']}.")
 

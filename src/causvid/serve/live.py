@@ -16,6 +16,7 @@ from causvid.errors import UserError
 from causvid.serve.branches import Branch, Made, Piece
 from causvid.serve.camera import Camera
 from causvid.serve.engine import Host, explain_failure
+from causvid.serve.feed import feed, has_enough, is_used_up
 from causvid.serve.limits import Limits
 from causvid.serve.order import Order
 from causvid.serve.pace import Credits, Schedule
@@ -220,21 +221,20 @@ class LiveVideo:
     def _chunk_due(self) -> float:
         if self.state != "playing" and not self._steps:
             return math.inf
-        session, source = self.tree.present.session, self.order.source
-        frames = session.next_frames
-        if isinstance(source, Camera) and not source.enough(frames - session.queued):
+        session = self.tree.present.session
+        if not has_enough(self.order.source, session):
             return math.inf
-        return self._schedule.due(frames, stepping=self._steps > 0)
+        return self._schedule.due(session.next_frames, stepping=self._steps > 0)
 
     def _at_an_end(self, engine: Host) -> bool:
         """Whether there is nothing to make: then it pauses or stops, and says so."""
-        session, source = self.tree.present.session, self.order.source
-        seconds, after = session.frames / self.fps, session.frames + session.next_frames
+        session = self.tree.present.session
+        seconds = session.frames / self.fps
         if seconds >= self.limits.session_seconds:
             self._stop(engine, f"a video lasts at most {self.limits.session_seconds:g} seconds")
         elif self.order.seconds is not None and seconds >= self.order.seconds:
             self._rest(engine, "the timeline is at its end")
-        elif source is not None and not isinstance(source, Camera) and after > len(source):
+        elif is_used_up(self.order.source, session):
             self._rest(engine, "the clip is at its end")
         else:
             return False
@@ -256,12 +256,15 @@ class LiveVideo:
         session = branch.session
         first_frame, chunk = session.frames, session.chunks
         self._follow_timeline(branch)
-        self._feed(session)
+        if self.order.source is not None:
+            feed(self.order.source, session, strength=self._strength)
         frames = session.next_chunk()
-        sequence, waited = self._schedule.made(len(frames), started=started)
-        self._steps = max(0, self._steps - 1)
         piece = Piece(first_frame, len(frames))
         branch.pieces.append(piece)
+        if not len(frames):  # all of it is held back
+            return
+        sequence, waited = self._schedule.made(len(frames), started=started)
+        self._steps = max(0, self._steps - 1)
         measured = {"queue": waited, **{stage: session.timing[stage] for stage in _STAGES}}
         kept, now = session.kept, self._clock()
         made = Made(
@@ -282,19 +285,6 @@ class LiveVideo:
                 self._strength = self._strength if moment.strength is None else moment.strength
                 how: dict[str, Any] = {"transition": moment.transition, "over": moment.over}
                 self._emit(self.tree.set_prompt(moment.prompt, strength=self._strength_now, **how))
-
-    def _feed(self, session: Any) -> None:
-        """Give the session what the next chunk is made from. After a rewind it has that already."""
-        source = self.order.source
-        if source is None:
-            return
-        missing = max(0, session.next_frames - session.queued)
-        if isinstance(source, Camera):
-            frames = source.take(missing)
-        else:
-            start = session.frames + session.queued
-            frames = source[start : start + missing]
-        session.push(frames, strength=self._strength)
 
     def _complain(self, code: str, message: str) -> None:
         self._emit({"type": "error", "code": code, "message": message, "fatal": False})
