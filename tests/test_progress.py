@@ -42,6 +42,14 @@ def test_a_log_gets_a_line_every_few_seconds_and_a_last_one():
     assert lines[-1].startswith("teacher  100%  1000/1000 steps  50.0 steps/s  took 0:20")
 
 
+def test_the_end_is_said_once():
+    stream = io.StringIO()
+    with Progress(12, label="clip.mp4", unit="frame", stream=stream) as bar:
+        bar.update(12)
+
+    assert stream.getvalue().count("100%") == 1
+
+
 def test_slow_work_is_counted_in_seconds_a_step():
     assert "4.0 s/step" in run(10, 2, 4.0)[-1]
 

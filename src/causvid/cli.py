@@ -45,6 +45,8 @@ _VERBS = (
     tools.convert,
     tools.models,
 )
+_DENIED = "permission denied"
+_REASONS = {errno.EACCES: _DENIED, errno.EPERM: _DENIED, errno.EROFS: "its disk is read-only"}
 _RESUMABLE = ("train", "encode", "trajectories", "reproduce", "evaluate")
 
 
@@ -99,6 +101,10 @@ def _for_people(error: Exception) -> str | None:
         if (isinstance(cause, OSError) and cause.errno in full) or "No space left on device" in str(cause):
             where = f" ({cause.filename})" if isinstance(cause, OSError) and cause.filename else ""
             return f"the disk is full{where}; free some space and run the same command again."
+        if isinstance(cause, OSError) and cause.errno in _REASONS and cause.filename:
+            return (
+                f"{cause.filename} cannot be read or written: {_REASONS[cause.errno]}. Choose another place."
+            )
     return None
 
 

@@ -48,6 +48,7 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
         self._line_at: float | None = None
+        self._line_done: int | None = None
 
     def __enter__(self) -> "Progress":
         self._started = self._clock()
@@ -63,7 +64,7 @@ class Progress:
         if self._bar is not None:
             self._show_bar()
             self._bar.stop()
-        else:
+        elif self._line_done != self.done or self.done != self.total:  # the end is said once
             self._write_line()
 
     @property
@@ -113,7 +114,7 @@ class Progress:
         self._bar.update(self._task, completed=self.done, text=self.describe())
 
     def _write_line(self) -> None:
-        self._line_at = self._clock()
+        self._line_at, self._line_done = self._clock(), self.done
         print(f"{self.label}  {self.describe()}", file=self._stream, flush=True)
 
 

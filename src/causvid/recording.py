@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ class Recording:
     def __str__(self) -> str:
         height, width = self.size
         return (
-            f"{self.path}: {self.frames / self.fps:g} s of video, {width}x{height}, {self.frames} frames in "
+            f"{self.path}: {self.frames / self.fps:g} s of video, {height}x{width}, {self.frames} frames in "
             f"{self.seconds:.2f} s ({self.frames_per_second:.0f} frames/s), "
             f"the first after {self.first_frames_seconds:.2f} s"
         )
@@ -200,8 +199,10 @@ def write_clip(
         first = time.perf_counter() - started
         for frames in before:
             _to_all(clips, frames)
-        bar = stack.enter_context(Progress(total, label=out.name, unit="frame"))
-        for frames in chain([first_frames], chunks):
+        _to_all(clips, first_frames)
+        bar = Progress(total, label=out.name, unit="frame", done=len(first_frames))
+        stack.enter_context(bar)
+        for frames in chunks:
             _to_all(clips, frames)
             bar.update(len(frames))
     taken = time.perf_counter() - started

@@ -77,6 +77,10 @@ BAD = {
     "an unknown suffix": ([*MAKE, "a", "-o", "out.avi"], "out.avi is no kind of clip"),
     "a missing folder": ([*MAKE, "a", "-o", "no/out.mp4"], "no/out.mp4 cannot be written"),
     "an unknown device": ([*MAKE, "a", "--device", "abacus"], "device 'abacus'"),
+    "a model with a typing mistake": (["generate", "tniy", "a ball"], "Did you mean tiny?"),
+    "segments with a sink": ([*MAKE, "a", "--past", "segment", "--window", "9", "--sink", "3"], "no sink"),
+    "a copy over another model": (["convert", "tiny", "half"], "half holds the model 'random'"),
+    "verifying what is embedded": (["models", "verify", "tiny"], "needs no fetching"),
     "steering what is whole": (
         ["generate", "teacher", "a", "--prompt-at", "1", "box"],
         "need a causal model",
@@ -200,6 +204,17 @@ def test_a_full_disk_is_one_line_wherever_it_happens(monkeypatch, capsys, error)
 
     assert main(["save"]) == 2
     assert capsys.readouterr().err.startswith("causvid: the disk is full")
+
+
+def test_a_folder_that_may_not_be_written_is_one_line_wherever_it_is_met(monkeypatch, capsys):
+    def save():
+        raise PermissionError(errno.EACCES, "Permission denied", "runs/tiny")
+
+    monkeypatch.setattr(cli, "_VERBS", (save,))
+
+    assert main(["save"]) == 2
+    said = capsys.readouterr().err
+    assert said == "causvid: runs/tiny cannot be read or written: permission denied. Choose another place.\n"
 
 
 def test_a_disk_that_fills_while_a_clip_grows_leaves_nothing(here):

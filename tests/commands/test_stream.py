@@ -127,6 +127,15 @@ def test_a_stream_of_some_seconds_is_the_clip_of_that_length(here, monkeypatch):
     assert read_metadata("live.mp4")["seconds"] == 2.5
 
 
+def test_a_stream_says_where_it_goes_and_what_may_be_typed(here, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+
+    assert main(["stream", "student", "a red ball", "--seconds", "1", "--pace", "fast"]) == 0
+
+    first = capsys.readouterr().err.splitlines()[0]
+    assert "live.mp4" in first and "/blend" in first and "Ctrl-C" in first
+
+
 def test_ctrl_c_ends_an_endless_file_well(here):
     process = in_a_process(*STREAM, "--pace", "fast", cwd=here, stdin=-1)
     while not (here / "live.mp4").exists() and process.poll() is None:

@@ -231,7 +231,7 @@ def test_a_clip_of_any_length_is_made_of_segments(frames):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"window_frames": None}, "needs window_frames"),
+        ({"window_frames": None}, "needs a window"),
         ({"sink_frames": 3}, "no sink"),
         ({"window_frames": 8}, "8 latent frames do not fill chunks of 3"),
         ({"overlap_frames": 2}, "2 latent frames do not fill chunks"),

@@ -130,6 +130,21 @@ def test_a_bad_order_is_refused_with_a_sentence(server, wish, status, said):
     assert "\n" not in answer["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"{bad", "application/json"),
+        (b'{"prompt": "x"}', "application/x-www-form-urlencoded"),
+        (b"[1]", "application/json"),
+    ],
+)
+def test_a_body_that_is_no_json_object_is_told_what_one_looks_like(server, body, kind):
+    status, answer = server.http("/v1/videos", method="POST", body=body, kind=kind)
+
+    assert status == 422
+    assert "content-type: application/json" in answer["error"]["message"]
+
+
 def test_an_upload_is_edited_extended_and_forgotten(server, tmp_path):
     clip = moving_square(frames=24, height=32, width=16)
     status, upload = send(server, write(tmp_path / "clip.mp4", clip, fps=8.0), "video/mp4")

@@ -98,8 +98,16 @@ def stream(
         ) as clip,
     ):
         show = Show(session, clip, story, transition=transition, over=over, pace=pace, say=complain)
+        complain(f"streaming into {_named(out)}; {HELP}; Ctrl-C ends it")
         show.run(TypedLines(sys.stdin), stop, frames=frames, told=_progress(frames, out.name, stack))
-    complain(f"{'standard output' if str(out) == '-' else out}: {clip.frames / fps:g} s of video")
+    if clip.frames:
+        complain(f"{_named(out)}: {clip.frames / fps:g} s of video")
+    else:
+        complain("ended before the first frames; nothing was written")
+
+
+def _named(out: Path) -> str:
+    return "standard output" if str(out) == "-" else str(out)
 
 
 def _unheard(frames: int) -> None:

@@ -63,7 +63,10 @@ class ChunkLayout:
                 raise UserError("layout.overlap_frames is for positions = 'segment'; leave it out.")
             return
         if self.window_frames is None or self.sink_frames:
-            raise UserError("a layout of segments needs window_frames, their length, and no sink.")
+            raise UserError(
+                "a past of segments needs a window, which is their length, and no sink; "
+                f"window_frames is {self.window_frames} and sink_frames {self.sink_frames}."
+            )
         if not 1 <= self.overlap < self.window_frames:
             raise UserError(
                 f"layout.overlap_frames is {self.overlap}; segments of {self.window_frames} frames can "

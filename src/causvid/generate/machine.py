@@ -46,7 +46,8 @@ def pick_device(device: torch.device | str) -> torch.device:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {str(device)!r} cannot be used here; try auto, cpu or cuda.") from error
+        usable = "auto, cpu or cuda" if torch.cuda.is_available() else "auto or cpu (torch sees no GPU)"
+        raise UserError(f"device {str(device)!r} cannot be used here; try {usable}.") from error
     return chosen
 
 

@@ -10,6 +10,7 @@ programs are opened in `wan`.
 
 import sys
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -213,10 +214,12 @@ def find(name: str | Path) -> Path:
     folder = _ours(name)
     if folder is not None:
         return folder
-    known = ", ".join((*EMBEDDED, *wan.PRESETS))
+    names = (*EMBEDDED, *wan.PRESETS)
+    known, near = ", ".join(names), get_close_matches(str(name), names, n=1)
     raise UserError(
         f"no model {str(name)!r}: it is neither a known name ({known}) nor a folder with a model.toml, "
         "of diffusers or of Wan's release, nor a checkpoint, nor the id of a model fetched from the hub."
+        + (f" Did you mean {near[0]}?" if near else "")
     )
 
 

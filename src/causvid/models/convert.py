@@ -62,7 +62,21 @@ def convert(
         if part not in model.parts:
             raise UserError(f"{model.where} has no {part}; it has {', '.join(model.parts)}.")
         model = model.only([part])
+    _check_not_another(target, model)
     return write_model(model, target, layout=layout, dtype=dtype)
+
+
+def _check_not_another(target: Path, model: Source) -> None:
+    """A copy may be made once more; another model is never written over."""
+    try:
+        there = open_model(target).spec.name if target.is_dir() and any(target.iterdir()) else model.spec.name
+    except UserError:
+        return  # no model, which `fresh_folder` refuses, or a broken one
+    if there != model.spec.name:
+        raise UserError(
+            f"{target} holds the model {there!r}; {model.spec.name!r} is not written over it. "
+            "Choose another folder, or delete this one first."
+        )
 
 
 def write_model(

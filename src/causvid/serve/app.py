@@ -29,7 +29,7 @@ from causvid.serve.service import Service
 
 PAGE = Path(__file__).parent / "page"
 NO_JSON = (
-    "the body is no JSON object; send one, with the header \"content-type: application/json\", "
+    'the body is no JSON object; send one, with the header "content-type: application/json", '
     'such as {"prompt": "a red ball on the grass", "seconds": 4}.'
 )
 

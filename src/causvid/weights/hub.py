@@ -124,7 +124,10 @@ def verify(name: str) -> dict[str, Any]:
 
 def _known(name: str) -> str:
     if name not in KNOWN:
-        raise UserError(f"no known model is called {name!r}; known: {', '.join(KNOWN)}.")
+        raise UserError(
+            f"no known model is called {name!r}; known: {', '.join(KNOWN)}. "
+            "What is in a folder, or embedded as tiny is, needs no fetching."
+        )
     return name
 
 
