@@ -119,7 +119,7 @@ def _add_errors(app: FastAPI) -> None:
         first = error.errors()[0]
         if first["type"] in ("json_invalid", "model_attributes_type"):
             return problem(422, "invalid", NO_JSON)
-        where = ".".join(map(str, first["loc"]))
+        where = place_of(first["loc"])
         return problem(422, "invalid", f"{where}: {first['msg']}.")
 
     @app.exception_handler(Exception)
