@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from causvid.errors import UserError
-from causvid.serve.protocol import LARGEST_SEED, Packet, Prompt, Start, read_message, read_packet
+from causvid.serve.protocol import LARGEST_SEED, Packet, Prompt, Start, place_of, read_message, read_packet
 
 
 def sent(**message):
@@ -101,3 +101,8 @@ def test_a_packet_is_laid_out_as_the_page_reads_it():
         milliseconds=0x0B0C0D0E, payload=b"x",
     )  # fmt: skip
     assert packet.pack() == bytes.fromhex("4356 01 03 03 00 0201 06050403 0a090807 0e0d0c0b") + b"x"
+
+
+def test_where_something_is_wrong_is_one_line_whatever_its_key_is_called():
+    assert place_of(("body", "a\nb", 0)) == "body.'a\\nb'.0"
+    assert len(place_of(("x" * 1000,))) == 80

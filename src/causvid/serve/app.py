@@ -22,6 +22,7 @@ from causvid import __version__
 from causvid.errors import UserError
 from causvid.serve.connection import Connection
 from causvid.serve.metrics import CONTENT_TYPE
+from causvid.serve.protocol import place_of
 from causvid.serve.routes_live import add_session_routes
 from causvid.serve.routes_videos import add_upload_routes, add_video_routes
 from causvid.serve.security import Guard

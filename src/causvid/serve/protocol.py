@@ -6,6 +6,7 @@ header of 20 bytes and the coded frame. Knows bytes and words; nothing of video 
 """
 
 import struct
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -14,6 +15,7 @@ from causvid.errors import UserError
 
 SUBPROTOCOL = "causvid.v1"
 TOKEN_PREFIX = "token."
+LONGEST_KEY = 80
 LARGEST_SEED = 2**53 - 1
 """The largest whole number that a browser holds exactly."""
 
@@ -127,8 +129,14 @@ def read_message(text: str | bytes) -> Message:
 def explain(error: ValidationError) -> str:
     """The first thing wrong, without repeating what was sent (it may be a prompt)."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(map(str, first["loc"]))
+    where = place_of(first["loc"])
     return f"{where + ': ' if where else ''}{first['msg']}."
+
+
+def place_of(keys: Sequence[str | int]) -> str:
+    """Where in a message something is wrong, on one line whatever the sender called its keys."""
+    named = (str(key) if str(key).isprintable() else ascii(key) for key in keys)
+    return ".".join(name[:LONGEST_KEY] for name in named)
 
 
 _HEADER = struct.Struct("<2sBBBBHIII")
