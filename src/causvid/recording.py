@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
 from causvid import __version__
 from causvid.data.video import ClipWriter, viewing_scale
@@ -24,6 +26,8 @@ from causvid.generate.timeline import Timeline
 from causvid.progress import Progress
 from causvid.types import Frames
 
+AnyFrames = UInt8[Tensor, "_ H W 3"]
+"""One of several that may differ in length."""
 DEFAULT_SECONDS = 10.0
 LAST_SECONDS = 5.0
 """Of the last prompt of a timeline that does not say how long it is."""
@@ -167,7 +171,7 @@ def write_clip(
     size: tuple[int, int],
     total: int | None,
     metadata: Mapping[str, Any],
-    before: Iterable[Frames] = (),
+    before: Iterable[AnyFrames] = (),
     scale: int | None = None,
     also: Sequence[Path] = (),
 ) -> Recording:
