@@ -1,6 +1,7 @@
 """The model inside the package: complete, small, fast, and it knows the words its demo uses."""
 
-import time
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -31,20 +32,28 @@ def test_it_knows_the_words_of_the_demo(tiny):
     assert tiny.unknown_words(PROMPT) == tiny.unknown_words(LATER) == []
 
 
-def cost_of_ten_seconds(tiny):
-    """Processor time of the first frames and of all, on which other work weighs less than on the clock."""
+COST = """
+import time, causvid
+from causvid.generate.machine import use_threads
+tiny = causvid.load("tiny")
+use_threads(tiny.bundle)
+next(tiny.stream("a red ball"))
+for _ in range(3):
     started, first, frames = time.process_time(), 0.0, 0
-    for chunk in tiny.stream(PROMPT, seconds=10):
-        first = first or time.process_time() - started
-        frames += len(chunk)
-    assert frames == 120
-    return first, time.process_time() - started
+    for chunk in tiny.stream("a red ball bounces on the grass", seconds=10):
+        first, frames = first or time.process_time() - started, frames + len(chunk)
+    print(frames, first, time.process_time() - started)
+"""
+"""In a process that checks no types, in processor time, on which other work weighs less than on the clock."""
 
 
-def test_ten_seconds_cost_less_than_they_may(tiny):
-    next(tiny.stream(PROMPT))
-    firsts, wholes = zip(*(cost_of_ten_seconds(tiny) for _ in range(3)), strict=True)
+def test_ten_seconds_cost_less_than_they_may():
+    done = subprocess.run([sys.executable, "-c", COST], capture_output=True, text=True, check=True)
+    frames, firsts, wholes = zip(
+        *(map(float, line.split()) for line in done.stdout.splitlines()), strict=True
+    )
 
+    assert set(frames) == {120}
     assert min(wholes) <= TEN_SECONDS_IN
     assert min(firsts) <= FIRST_FRAMES_IN
 
