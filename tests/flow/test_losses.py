@@ -104,10 +104,21 @@ def test_a_weight_per_frame_weighs_frames():
     x0, noise, velocity = clips(3)
     weight = torch.tensor([[0.0, 1.0, 2.0], [0.0, 0.0, 3.0]], dtype=torch.float64)
 
-    loss = flow_matching_loss(velocity, x0, noise, weight=weight)
+    loss = flow_matching_loss(velocity, x0, noise, weight=weight[..., None, None, None])
 
     by_hand = ((velocity - (noise - x0)).square().mean((2, 3, 4)) * weight).mean()
     torch.testing.assert_close(loss, by_hand)
+
+
+def test_a_weight_per_place_weighs_places():
+    x0, noise, velocity = clips(3)
+    weight = torch.zeros(2, 3, 1, *x0.shape[-2:], dtype=torch.float64)
+    weight[:, :, :, 1, 2] = 1
+
+    loss = flow_matching_loss(velocity, x0, noise, weight=weight)
+
+    error = (velocity - (noise - x0)).square()[..., 1, 2]
+    torch.testing.assert_close(loss, error.sum() / x0.numel())
 
 
 def test_half_precision_velocities_are_compared_in_float32():

@@ -14,14 +14,19 @@ from causvid.flow.schedule import wide
 from causvid.types import Latents, Sigma
 
 Scalar = Float[Tensor, ""]
+Weight = Float[Tensor, "b f 1 #h #w"]
 
 
 def flow_matching_loss(
-    velocity: Latents, x0: Latents, noise: Latents, *, weight: Float[Tensor, "b f"] | None = None
+    velocity: Latents, x0: Latents, noise: Latents, *, weight: Weight | None = None
 ) -> Scalar:
-    """Mean squared distance between the predicted velocity and noise - x0, optionally weighted per frame."""
+    """Mean squared distance between the predicted velocity and noise - x0.
+
+    Args:
+        weight: of frames or of places in them; what is best at each stays the same, only how much it counts.
+    """
     error = (wide(velocity) - (wide(noise) - wide(x0))).square()
-    return error.mean() if weight is None else (error.mean((2, 3, 4)) * weight).mean()
+    return error.mean() if weight is None else (error * weight).mean()
 
 
 def critic_loss(velocity: Latents, x0: Latents, noise: Latents) -> Scalar:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from causvid.config import build, read_toml
@@ -44,6 +46,8 @@ class Prompts:
 class ClipBatch:
     latents: Latents
     prompts: Prompts
+    near: Bool[Tensor, "b f 1 h w"] | None = None
+    """Which places show the object, where the renderer knows."""
 
 
 class EncodedClips:
@@ -73,7 +77,23 @@ class EncodedClips:
             for c, o in zip(clips, offsets.tolist(), strict=True)
         ]
         scenes = [self.config.scene(self.reader.seed(c)) for c in clips]
-        return ClipBatch(torch.stack(latents), window_prompts(scenes, offsets.tolist(), frames, rng))
+        video = torch.stack(latents)
+        near = near_object(scenes, offsets.tolist(), video)
+        return ClipBatch(video, window_prompts(scenes, offsets.tolist(), frames, rng), near)
+
+
+def near_object(
+    scenes: Sequence[worlds.Scene], offsets: Sequence[int], latents: Latents
+) -> Bool[Tensor, "b f 1 h w"]:
+    """Which places of each latent frame the object touches in any of its four pictures."""
+    (b, f), (h, w) = latents.shape[:2], latents.shape[-2:]
+    path = worlds.trajectories(scenes, 4 * f, start=[4 * o for o in offsets], aspect=w / h)
+    across, down = ((np.arange(n) + 0.5) / h for n in (w, h))
+    far_x = across[None, :] - path.x[..., None, None]
+    far_y = down[:, None] - path.y[..., None, None]
+    within = path.radius[..., None, None] + 0.5 * 2**0.5 / h
+    touched = far_x**2 + far_y**2 < within**2
+    return torch.from_numpy(touched.reshape(b, f, 4, h, w).any(axis=2))[:, :, None]
 
 
 def window_prompts(

@@ -70,10 +70,16 @@ def orthogonalise(matrices: Tensor, rounds: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, made orthogonal. Convolutions count as matrices [out, in * taps]."""
+    """Momentum, made orthogonal. Convolutions count as matrices [out, in * taps].
 
-    def __init__(self, params: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.95) -> None:
+    Ranks divide the matrices among themselves and exchange what they made.
+    """
+
+    def __init__(
+        self, params: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.95, ranks: Ranks | None = None
+    ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
+        self.ranks = ranks or Ranks()
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -89,10 +95,16 @@ class Muon(torch.optim.Optimizer):
                 update = p.grad.lerp(average, group["momentum"]).flatten(1)
                 same_shape.setdefault(tuple(update.shape), []).append((p, update))
             for (rows, columns), members in same_shape.items():
-                updates = orthogonalise(torch.stack([update for _, update in members]))
+                updates = self._orthogonal(torch.stack([update for _, update in members]))
                 rate = group["lr"] * max(1.0, rows / columns) ** 0.5
                 for (p, _), update in zip(members, updates, strict=True):
                     p.add_(update.view_as(p), alpha=-rate)
+
+    def _orthogonal(self, matrices: Tensor) -> Tensor:
+        mine = slice(self.ranks.rank, None, self.ranks.size)
+        made = torch.zeros_like(matrices)
+        made[mine] = orthogonalise(matrices[mine])
+        return self.ranks.sum(made)
 
 
 class RoleOptimizer:
@@ -109,7 +121,7 @@ class RoleOptimizer:
             torch.optim.AdamW(rest, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
         ]
         if muon:
-            self.optimizers.append(Muon(muon.values(), lr=config.muon_lr or 0.0))
+            self.optimizers.append(Muon(muon.values(), lr=config.muon_lr or 0.0, ranks=ranks))
         self._rates = [g["lr"] for o in self.optimizers for g in o.param_groups]
         self.ema = Ema(module, config.ema) if config.ema is not None else None
 

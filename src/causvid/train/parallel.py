@@ -44,6 +44,12 @@ class Ranks:
             p.grad.copy_(flat[offset : offset + p.numel()].view_as(p))
             offset += p.numel()
 
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum over ranks, in place."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
     def shares(self, total: int | None) -> range:
         """Which parts of a step's batch, of `total`, this process computes.
 

@@ -49,6 +49,8 @@ class TeacherConfig:
     """Of training's noise levels and of the sampler."""
     drop_prompt: float = 0.1
     """Share of clips trained without a prompt, so that guidance has something to move away from."""
+    object_weight: float = 0.0
+    """How much more the places that show the object count, where clips are rendered and it is known."""
     causal: bool = False
     """Block-causal by teacher forcing, instead of bidirectional."""
     layout: ChunkLayout = field(default_factory=ChunkLayout)
@@ -89,8 +91,15 @@ class Teacher:
         sigma = self._draw_levels(b, f, rng).to(x0)
         x_t = add_noise(x0, noise, sigma)
         velocity = velocity_of(self.denoiser, x_t, sigma, text, clean=x0, layout=self.layout)
-        value = flow_matching_loss(velocity, x0, noise)
+        value = flow_matching_loss(velocity, x0, noise, weight=self._weight(batch))
         return Loss(value, {"loss": value})
+
+    def _weight(self, batch: ClipBatch) -> torch.Tensor | None:
+        """Of every place: one, on the mean of each clip."""
+        if not self.config.object_weight or batch.near is None:
+            return None
+        weight = 1 + self.config.object_weight * batch.near.float()
+        return (weight / weight.mean((1, 2, 3, 4), keepdim=True)).to(self.parts.device)
 
     def _draw_levels(self, b: int, f: int, rng: torch.Generator) -> torch.Tensor:
         """One level per clip for a bidirectional teacher, one per chunk for a causal one."""
