@@ -184,7 +184,7 @@ def _keep_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
             )
         return
     out.mkdir(parents=True, exist_ok=True)
-    _write_text(path, json.dumps(manifest, indent=1))
+    write_text(path, json.dumps(manifest, indent=1))
 
 
 def _scored(
@@ -193,7 +193,7 @@ def _scored(
     """The records of an arm; those that are in its file already are kept."""
     path = out / "scores" / f"{arm.name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    records = _whole_lines(path)
+    records = whole_lines(path)
     done = {record["id"] for record in records}
     bar.update(len(done), note=arm.name)
     for number, batch in enumerate(batches(len(items), suite.batch)):
@@ -237,13 +237,13 @@ def _clips(arm: Arm, items: list[Item], *, number: int, folder: Path) -> list[Fr
     return stored
 
 
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
+def whole_lines(path: Path) -> list[dict[str, Any]]:
     """Records so far; a last line that was being written when the process died is cut off."""
     if not path.exists():
         return []
     whole, _, rest = path.read_text(encoding="utf-8").rpartition("\n")
     if rest:
-        _write_text(path, whole + "\n" if whole else "")
+        write_text(path, whole + "\n" if whole else "")
     return [json.loads(line) for line in whole.splitlines()]
 
 
@@ -258,12 +258,12 @@ def _how(pipeline: Pipeline, suite: Suite, judges: Judges) -> str:
 
 
 def _write(out: Path, report: Mapping[str, Any], records: Mapping[str, list[dict[str, Any]]]) -> None:
-    _write_text(out / "report.json", json.dumps(report, indent=1))
-    _write_text(out / "report.md", as_text(report))
+    write_text(out / "report.json", json.dumps(report, indent=1))
+    write_text(out / "report.md", as_text(report))
     draw_curves(records, out / "plots")
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """A whole file or none."""
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")

@@ -45,9 +45,21 @@ class Periods:
     """Of the autoencoder."""
 
 
-def score(frames: Frames, item: Item, *, judges: Judges, suite: Suite, periods: Periods) -> dict[str, Any]:
-    """All about one clip; of one whose prompt changes, only what the change is about."""
-    reading = judges.read(frames)
+def score(
+    frames: Frames,
+    item: Item,
+    *,
+    judges: Judges,
+    suite: Suite,
+    periods: Periods,
+    reading: Reading | None = None,
+) -> dict[str, Any]:
+    """All about one clip; of one whose prompt changes, only what the change is about.
+
+    Args:
+        reading: what the judges see in it, where that is known already.
+    """
+    reading = reading or judges.read(frames)
     record: dict[str, Any] = {"id": item.identity, "prompt": item.prompt, "sample": item.sample}
     if item.switch is not None:
         change = switched(reading, item, fps=worlds.FPS)

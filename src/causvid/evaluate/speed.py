@@ -54,8 +54,8 @@ def compare(
     timings: dict[str, list[dict[str, float]]] = {"student": [], "teacher": []}
     for _ in range(repeats):
         for who, run in runs.items():
-            timings[who].append(_timed(run))
-    result: dict[str, Any] = {who: _medians(several) for who, several in timings.items()}
+            timings[who].append(timed(run))
+    result: dict[str, Any] = {who: medians(several) for who, several in timings.items()}
     fast, slow = result["student"], result["teacher"]
     result["throughput_ratio"] = fast["frames_per_second"] / slow["frames_per_second"]
     result["latency_ratio"] = slow["first_frames_seconds"] / fast["first_frames_seconds"]
@@ -84,7 +84,8 @@ def lines(measured: dict[str, Any]) -> list[str]:
     return [*table, f"the student: {ratios}", measured["how"]]
 
 
-def _timed(run: Callable[[], Iterator[Frames]]) -> dict[str, float]:
+def timed(run: Callable[[], Iterator[Frames]]) -> dict[str, float]:
+    """Frames a second, seconds to the first frames and to the last, of one run."""
     started = time.perf_counter()
     first, frames = 0.0, 0
     for chunk in run():
@@ -95,7 +96,8 @@ def _timed(run: Callable[[], Iterator[Frames]]) -> dict[str, float]:
     return {"frames_per_second": rate, "first_frames_seconds": first, "seconds": seconds, "frames": frames}
 
 
-def _medians(several: list[dict[str, float]]) -> dict[str, float]:
+def medians(several: list[dict[str, float]]) -> dict[str, float]:
+    """Of several runs, key by key."""
     return {key: statistics.median(one[key] for one in several) for key in several[0]}
 
 

@@ -108,6 +108,14 @@ class Judges:
             embeddings=embeddings.cpu(),
         )
 
+    @torch.no_grad()
+    def embed(self, frames: Frames) -> Float[Tensor, "w d"]:
+        """A clip's embeddings alone, window by window."""
+        device = next(self.feature.network.parameters()).device
+        embeddings = _watch(self.feature.network, from_uint8(frames[None]).to(device))[2]
+        assert embeddings is not None
+        return embeddings.cpu()
+
 
 def _watch(
     judge: Judge, clip: Float[Tensor, "1 t 3 H W"]

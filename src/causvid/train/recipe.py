@@ -192,7 +192,8 @@ def _beside(out: Path, value: str) -> str | Path:
     sibling = out.parent / value
     if value not in EMBEDDED and (sibling / "config.toml").exists() and not (sibling / "export").exists():
         raise UserError(f"the run {sibling} is not finished; run its recipe to the end first.")
-    return sibling if (sibling / "export").exists() else value
+    is_model = (sibling / "export").exists() or (sibling / "model.toml").exists()
+    return sibling if is_model else value
 
 
 def _stages() -> dict[str, tuple[type, Callable[[Any, dict[str, Bundle], Path], Stage]]]:
