@@ -86,6 +86,7 @@ def test_bad_footage_is_one_line_and_leaves_nothing(film, capsys, verb):
     for words, message in {
         ("no.mp4", "a", *MODEL): "no.mp4 cannot be read",
         ("text.mp4", "a", *MODEL): "text.mp4 is damaged or not",
+        ("in.mp4", "a", *MODEL, "-o", "./in.mp4"): "is the clip itself",
         ("in.mp4", " ", *MODEL): "the prompt is empty",
         ("in.mp4", "a", "--model", "nope"): "no model 'nope'",
         ("in.mp4", "a", "--model", "teacher"): "cannot stream",

@@ -58,6 +58,7 @@ def extend(
     from causvid.generate.films import first_frames
     from causvid.recording import made_with, write_clip
 
+    _check_files(clip, out)
     pipeline = _loaded(model, clip, prompt, loading).sampled(**sampling.changes())
     frames = frames_in(seconds, pipeline.spec.fps)
     shape = read_size(size) or pipeline.spec.size
@@ -110,6 +111,7 @@ def edit(
     from causvid.generate.films import edited
     from causvid.recording import made_with, write_clip
 
+    _check_files(clip, out)
     pipeline = _loaded(model, clip, prompt, loading).sampled(**sampling.changes())
     shape = read_size(size) or pipeline.spec.size
     most = None if seconds is None else frames_in(seconds, pipeline.spec.fps)
@@ -131,6 +133,23 @@ def edit(
     )
 
 
+def _check_files(clip: Path, out: Path) -> None:
+    """Before a model is loaded: the clip can be read, and is not what will be written.
+
+    Raises:
+        UserError: it cannot, or it is.
+    """
+    from causvid.data.footage import probe
+
+    if not clip.is_file():
+        raise UserError(f"{clip} cannot be read: there is no such file.")
+    if clip.suffix.lower() in (".webp", ".png"):
+        raise UserError(f"{clip} is a picture; extend and edit read videos (MP4, MOV, MKV, WebM, GIF).")
+    probe(clip)
+    if out.exists() and out.samefile(clip):
+        raise UserError(f"-o is the clip itself, {clip}, which would be overwritten; name another file.")
+
+
 def _loaded(model: str | None, clip: Path, prompt: str, loading: LoadFlags) -> "Pipeline":
     """The model that was asked for, or that the clip was made with."""
     pipeline = loading.load(model or maker_of(clip))
@@ -142,8 +161,6 @@ def maker_of(clip: Path) -> str:
     """The model that a clip of causvid says it was made with; of others the embedded one."""
     from causvid.data.metadata import read_metadata
 
-    if not clip.is_file():
-        raise UserError(f"{clip} cannot be read: there is no such file.")
     try:
         return str(read_metadata(clip).get("model", "tiny"))
     except UserError:

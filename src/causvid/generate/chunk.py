@@ -15,10 +15,12 @@ from causvid.generate.joint import can_join, commit_and_begin
 from causvid.generate.past import begin_with, commit_waiting, keep_waiting, read_again
 from causvid.generate.prompts import Blend
 from causvid.generate.rollout import denoise_chunk
-from causvid.generate.segments import begin_segment, is_full, release
+from causvid.generate.segments import Outlook, begin_segment, is_full, release, show
 from causvid.generate.setting import Setting
 from causvid.generate.state import SessionState
-from causvid.types import Latents
+from causvid.nn.transfer import to_host
+from causvid.pixels import to_uint8
+from causvid.types import Frames, Latents
 
 
 @torch.inference_mode()
@@ -43,6 +45,15 @@ def settle_past(setting: Setting, state: SessionState) -> None:
         if transition == "recache":
             read_again(state, setting.denoiser)
     state.change = None
+
+
+@torch.inference_mode()
+def decode_chunk(state: SessionState, latents: Latents, ahead: Outlook) -> Frames:
+    """The frames a chunk delivers."""
+    decoder = state.decoder.copy()
+    frames = to_host(to_uint8(show(state, decoder.push(latents), ahead))[0])
+    state.decoder = decoder
+    return frames
 
 
 def _commit(setting: Setting, state: SessionState) -> None:

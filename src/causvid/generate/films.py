@@ -3,18 +3,50 @@
 Knows a session and pictures, nothing of files.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from causvid.generate.session import StreamingSession
+from causvid.generate.timeline import Event
 from causvid.types import Frames
 
 
-def first_frames(session: StreamingSession, frames: int) -> Iterator[Frames]:
-    """Chunks until there are so many frames; the last is cut to fit."""
-    while frames > 0:
-        shown = (session.finish() if frames <= session.held else session.next_chunk())[:frames]
-        frames -= len(shown)
-        yield shown
+def first_frames(
+    session: StreamingSession, frames: float | int, changes: Sequence[Event] = ()
+) -> Iterator[Frames]:
+    """Chunks until there are so many frames; the last is cut to fit.
+
+    On a CPU with cores to spare a chunk is decoded while the next one is made.
+
+    Args:
+        frames: how many; infinity never ends.
+        changes: prompts, each from the chunk on that shows its moment.
+    """
+    events, cores = list(changes), session.setting.device.type == "cpu" and (os.cpu_count() or 1) > 1
+    decoding: Future[Frames] | None = None
+    with ThreadPoolExecutor(1) as worker:
+        while frames > 0:
+            until = (session.frames + session.next_frames) / session.fps
+            while events and events[0].time < until:
+                if decoding is not None:
+                    yield decoding.result()
+                    decoding = None
+                event = events.pop(0)
+                session.set_prompt(event.prompt, transition=event.transition, over=event.over)
+            if session.layout.in_segments or not cores or not session.chunks:
+                shown = session.finish() if frames <= session.held else session.next_chunk()
+                yield shown if len(shown) <= frames else shown[: int(frames)]
+                frames -= len(shown)
+                continue
+            count = min(session.next_frames, frames)
+            decode = session.make_ahead()
+            if decoding is not None:
+                yield decoding.result()
+            decoding = worker.submit(decode)
+            frames -= count
+        if decoding is not None:
+            yield decoding.result()[: int(count)]
 
 
 def edited(

@@ -22,6 +22,7 @@ from torch import Tensor
 from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
 from causvid.generate.clip import frames_in, longest, whole_clip
+from causvid.generate.films import first_frames
 from causvid.generate.inputs import Picture, parts_of
 from causvid.generate.machine import multiplies_bfloat16, pick_device, pick_dtype
 from causvid.generate.rollout import OnStep
@@ -163,17 +164,7 @@ class Pipeline:
             layout=layout,
             **sampling,
         )
-        return self._chunks(session, frames, [*told.events[1:], *later])
-
-    def _chunks(self, session: StreamingSession, left: float | int, changes: list[Event]) -> Iterator[Frames]:
-        while left > 0:
-            shown_until = (session.frames + session.next_frames) / self.spec.fps
-            while changes and changes[0].time < shown_until:
-                event = changes.pop(0)
-                session.set_prompt(event.prompt, transition=event.transition, over=event.over)
-            frames = session.finish() if left <= session.held else session.next_chunk()
-            yield frames if len(frames) <= left else frames[: int(left)]
-            left -= len(frames)
+        return first_frames(session, frames, [*told.events[1:], *later])
 
     def generate(
         self,

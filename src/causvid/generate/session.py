@@ -14,26 +14,29 @@ on every device, in a branch, or after a snapshot. Everything that changes is on
 Knows latents, text and frames; nothing of files. How a chunk is made is in `chunk`.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 
 from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
-from causvid.generate.chunk import make_latents, settle_past
+from causvid.generate.chunk import decode_chunk, make_latents, settle_past
 from causvid.generate.edit import VideoInput, check_adapt, check_strength
 from causvid.generate.extend import clip_end
 from causvid.generate.inputs import Picture, check_count, check_image, check_transition
 from causvid.generate.past import begin_with
 from causvid.generate.pictures import Clip, check_clip
 from causvid.generate.prompts import MOST_OVER, Change
-from causvid.generate.segments import Outlook, outlook, show
+from causvid.generate.segments import Outlook, outlook
 from causvid.generate.setting import Setting
-from causvid.generate.state import Kept, SessionState
+from causvid.generate.state import SessionState
 from causvid.generate.stopwatch import Stopwatch
 from causvid.models.bundle import Bundle
 from causvid.models.text import check_prompt
 from causvid.nn.transfer import to_host
 from causvid.pixels import to_uint8
-from causvid.types import Frames
+from causvid.types import Frames, Latents
 
 MOST_HISTORY = 100_000
 
@@ -167,7 +170,28 @@ class StreamingSession:
         Raises:
             UserError: frames have been pushed, and fewer wait than the chunk uses.
         """
-        setting, state, clock, ahead = self.setting, self._state, self._clock, self._ahead
+        clock, ahead = self._clock, self._ahead
+        latents = self._make(ahead)
+        with clock("decode"):
+            frames = decode_chunk(self._state, latents, ahead)
+        self._state.advance(latents, start=ahead.start, frames=len(frames))
+        self.timing, self._clock = clock.read(), Stopwatch(self.setting.device)
+        return frames
+
+    @torch.no_grad()
+    def make_ahead(self) -> Callable[[], Frames]:
+        """`next_chunk` in two halves: makes the chunk's latents, and returns what decodes them.
+
+        The second half may run in another thread while the next chunk is made, but the halves of all
+        chunks in their order, and before the prompt changes. Not for layouts in segments.
+        """
+        ahead = self._ahead
+        latents = self._make(ahead)
+        self._state.advance(latents, start=ahead.start, frames=ahead.ready + ahead.shown)
+        return partial(decode_chunk, self._state, latents, ahead)
+
+    def _make(self, ahead: Outlook) -> Latents:
+        setting, state, clock = self.setting, self._state, self._clock
         if self.queued < self.input_frames:
             raise UserError(
                 f"{self.queued} frames wait and the next chunk uses {self.input_frames}; push more first."
@@ -176,21 +200,9 @@ class StreamingSession:
         with clock("commit"):
             settle_past(setting, state)
         with clock("denoise"):
-            latents = self._image if self._shows_image else None
-            if latents is None:
-                latents = make_latents(setting, state, count=ahead.count, input_frames=ahead.made)
-        with clock("decode"):
-            decoder = state.decoder.copy()
-            with torch.inference_mode():
-                video = show(state, decoder.push(latents), ahead)
-            frames = to_host(to_uint8(video)[0])
-        state.decoder = decoder
-        state.waiting = Kept(ahead.start, latents)
-        state.latent_frames = state.waiting.stop
-        state.chunks += 1
-        state.frames += frames.shape[0]
-        self.timing, self._clock = clock.read(), Stopwatch(setting.device)
-        return frames
+            if self._image is not None and self._shows_image:
+                return self._image
+            return make_latents(setting, state, count=ahead.count, input_frames=ahead.made)
 
     def set_prompt(self, prompt: str, *, transition: str = "soft", over: int = 4) -> int:
         """Go on with another prompt from the next chunk.

@@ -67,6 +67,13 @@ class SessionState:
         given = None if self.input is None else self.input.copy()
         return replace(self, condition=condition, decoder=self.decoder.copy(), input=given)
 
+    def advance(self, latents: Latents, *, start: int, frames: int) -> None:
+        """Another chunk is made: its latents, the number of the first, and the pixel frames it delivers."""
+        self.waiting = Kept(start, latents)
+        self.latent_frames = self.waiting.stop
+        self.chunks += 1
+        self.frames += frames
+
     @property
     def is_shaped(self) -> bool:
         """Whether frames that come in shape the next chunk."""
