@@ -14,7 +14,9 @@ from causvid.models.text import TinyTextConfig
 from causvid.models.verifier import Judge, JudgeConfig
 from causvid.train.lessons import HEADS
 
-TINY_SUITE = Suite(name="tiny", prompts=3, switches=1, samples=1, seconds=2.0, batch=3, flow_every=8)
+TINY_SUITE = Suite(
+    name="tiny", prompts=3, switches=1, samples=1, seconds=2.0, batch=3, flow_every=8, judge_clips=4
+)
 SMALL = {"trunk": "residual", "time": "convolution", "widths": (4, 4, 4), "features": 8, "window": 12}
 
 

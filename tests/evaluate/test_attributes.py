@@ -26,7 +26,8 @@ def wrong(reading, factor, frames):
 def test_the_truth_shows_everything():
     found = shown(reading_of(STEADY), STEADY, ends=60)
 
-    assert found.share == found.start == found.end == found.kind_by_frame == 1 and found.strict
+    assert found.share == found.kind_by_frame == 1 and found.strict
+    assert all(found.start.values()) and all(found.end.values())
 
 
 def test_one_wrong_factor_costs_its_share_and_the_whole_of_strict():
@@ -53,7 +54,8 @@ def test_deformed_frames_count_by_frame_where_the_clip_forgives_them():
 def test_what_is_lost_late_is_seen_at_the_end():
     found = shown(wrong(reading_of(STEADY), "colour", slice(70, None)), STEADY, ends=40)
 
-    assert found.start == 1 and found.end == pytest.approx(5 / 6) and found.factors["colour"]
+    assert all(found.start.values()) and found.factors["colour"]
+    assert [name for name, right in found.end.items() if not right] == ["colour"]
 
 
 def test_motion_is_read_in_the_windows_of_the_frames_asked_about():
@@ -70,7 +72,9 @@ def test_motion_is_read_in_the_windows_of_the_frames_asked_about():
 def test_the_truth_switches_at_once_and_keeps_the_rest():
     found = switched(reading_of(CHANGING), CHANGING, fps=worlds.FPS)
 
-    assert found.latency_frames == 0 and found.new == 1 and found.retained == 1
+    assert set(found.latency.values()) == {0}
+    for part in (found.new, found.retained, found.kept):
+        assert part and all(part.values())
 
 
 def late_by(frames, factor):
@@ -84,9 +88,9 @@ def late_by(frames, factor):
 def test_a_late_switch_has_its_latency_and_one_that_never_comes_has_none():
     factor = next(iter(CHANGING.scene.change[1]))
 
-    assert switched(late_by(7, factor), CHANGING, fps=worlds.FPS).latency_frames == 7
+    assert switched(late_by(7, factor), CHANGING, fps=worlds.FPS).latency[factor] == 7
     never = switched(late_by(60, factor), CHANGING, fps=worlds.FPS)
-    assert never.latency_frames is None and never.new < 1 and never.retained == 1
+    assert never.latency[factor] is None and not never.new[factor] and all(never.retained.values())
 
 
 def test_what_a_switch_destroys_is_not_retained():
@@ -98,7 +102,17 @@ def test_what_a_switch_destroys_is_not_retained():
         wrong(reading_of(CHANGING), kept, slice(CHANGING.switch, None)), CHANGING, fps=worlds.FPS
     )
 
-    assert found.new == 1 and found.retained < 1
+    assert all(found.new.values()) and not found.retained[kept]
+
+
+def test_what_no_prompt_told_is_kept_if_it_is_read_as_before():
+    at, changed = CHANGING.scene.change
+    silent = replace(CHANGING, mentioned=frozenset(), second_mentioned=frozenset(changed))
+    untold = next(name for name in ("sky", "ground", "weather") if name not in changed)
+
+    assert all(switched(reading_of(silent), silent, fps=worlds.FPS).kept.values())
+    found = switched(wrong(reading_of(silent), untold, slice(at, None)), silent, fps=worlds.FPS)
+    assert not found.kept[untold] and not found.retained
 
 
 def test_a_switch_and_a_steady_prompt_are_measured_by_different_rules():

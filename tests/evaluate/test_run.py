@@ -1,6 +1,7 @@
 """`causvid evaluate` from a model to a report, with judges that were never trained."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -41,8 +42,9 @@ def test_every_table_has_the_model_and_all_seven_anchors(finished):
 def test_every_factor_has_its_share_and_its_interval(finished):
     _, report, _ = finished
 
-    for row in report["factors"].values():
-        assert set(row) == {"accuracy", "low", "high", "clips", "judge", "of_ground_truth", "of_teacher"}
+    assert "kind_by_frame" in report["attributes"]
+    for row in report["attributes"].values():
+        assert {"accuracy", "low", "high", "of_ground_truth", "of_teacher", "judge", "dropped"} <= set(row)
         assert 0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1
         assert row["of_teacher"] is None
 
@@ -50,8 +52,9 @@ def test_every_factor_has_its_share_and_its_interval(finished):
 def test_every_clip_of_the_truth_is_in_the_confusion_matrices(finished):
     _, report, _ = finished
 
-    for table in report["confusion"].values():
-        assert sum(count for row in table.values() for count in row.values()) == TINY_SUITE.prompts
+    for table in report["judge"]["confusion"].values():
+        total = sum(count for row in table.values() for count in row.values())
+        assert total == report["judge"]["clips"] == TINY_SUITE.prompts + TINY_SUITE.judge_clips
 
 
 def test_the_anchors_frame_the_scale_as_they_should(finished):
@@ -101,12 +104,28 @@ def test_a_folder_of_another_question_is_refused(finished):
         measure({"model": other}, judges, suite=TINY_SUITE, out=out)
 
 
-def test_missing_judges_are_named_with_the_command_that_trains_them(tmp_path):
-    worlds_student().save(tmp_path / "student")
+def test_all_missing_judges_are_named_in_one_line_with_the_commands_that_train_them(tmp_path):
+    save_judges(tmp_path)
+    for folder in (tmp_path / "verifier_dev", tmp_path / "quality"):
+        shutil.rmtree(folder)
 
-    with pytest.raises(UserError, match=r"no judge 'verifier_test' in .*`causvid train tiny/verifier_test`"):
-        evaluate(str(tmp_path / "student"), suite="full", judges=(tmp_path,), out=tmp_path / "out")
+    with pytest.raises(UserError, match="missing judges: verifier_test, quality") as found:
+        evaluate("tiny", suite="full", judges=(tmp_path,), out=tmp_path / "out")
+    assert "`causvid train tiny/verifier_test`, `causvid train tiny/quality`" in str(found.value)
+    assert "--judges runs/tiny" in str(found.value) and "\n" not in str(found.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_verb_prints_its_report_as_json_and_nothing_else(tmp_path, capsys):
+    worlds_student().save(tmp_path / "student")
+    save_judges(tmp_path)
+    how = {"seconds": 2.0, "prompts": 2, "judges": (tmp_path,)}
+
+    evaluate(str(tmp_path / "student"), out=tmp_path / "out", as_json=True, **how)
+
+    printed = capsys.readouterr().out
+    assert printed == (tmp_path / "out" / "report.json").read_text()
+    assert json.loads(printed)["suite"]["prompts"] == 2
 
 
 def test_the_verb_refuses_clips_that_are_too_short_to_measure(tmp_path):

@@ -1,6 +1,5 @@
 """The verb that measures how good a model is."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,10 +13,12 @@ def evaluate(
     model: ModelName,
     /,
     *,
-    suite: Literal["quick", "full"] = "quick",
+    suite: Literal["quick", "full", "long", "diversity", "endless"] = "quick",
     teacher: Annotated[str | None, arg(metavar="MODEL")] = None,
     judges: Annotated[UseAppendAction[tuple[Path, ...]], arg(metavar="DIR")] = (),
+    reader: Literal["dev", "test"] | None = None,
     seconds: float | None = None,
+    prompts: int | None = None,
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="DIR")] = None,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -25,13 +26,16 @@ def evaluate(
     """Measure a model beside seven anchors, on held-out prompts; run it again to go on.
 
     Args:
-        suite: quick is a few prompts, full is for tables.
+        suite: quick is a few prompts, full is for tables, long is half a minute a clip, diversity many
+            clips of few prompts, endless ten minutes of a stream.
         teacher: another model to measure the same way and to set the shares against.
         judges: a folder with trained judges, such as runs/tiny; by default those of the package.
+        reader: which judge reads the words, the one for tuning or the one kept for tables; by default
+            the latter in the full suite alone.
         seconds: length of the clips; a bidirectional model makes no longer ones than it was trained on.
+        prompts: how many, where it is not what the suite has.
         out: the folder to write or to continue; runs/evaluate/MODEL-SUITE by default.
     """
-    from causvid.evaluate.report import as_text
     from causvid.evaluate.run import evaluate as run
     from causvid.models.judge_files import shipped_judges
 
@@ -39,7 +43,18 @@ def evaluate(
     if seconds is not None and not 2 <= seconds <= 3600:
         raise UserError(f"seconds is {seconds:g}; clips are measured from 2 seconds to an hour.")
     where = [*judges] or [shipped_judges(), Path("runs") / "tiny"]
-    report = run(
-        model, out=folder, suite=suite, teacher=teacher, judges=where, seconds=seconds, device=device
+    run(
+        model,
+        out=folder,
+        suite=suite,
+        teacher=teacher,
+        judges=where,
+        reader=reader,
+        seconds=seconds,
+        prompts=prompts,
+        device=device,
     )
-    print(json.dumps(report, indent=2) if as_json else f"{as_text(report)}\n{folder / 'report.md'}")
+    if as_json:
+        print((folder / "report.json").read_text(encoding="utf-8"), end="")
+    else:
+        print(f"{(folder / 'report.md').read_text(encoding='utf-8')}\n{folder / 'report.md'}")

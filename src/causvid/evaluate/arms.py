@@ -114,8 +114,10 @@ def _texts(text: TextEncoder, items: Sequence[Item], *, latents: int, vae: Video
     return TextTokens(tokens, lengths, parts)
 
 
-def anchors(vae: VideoVAE, *, frames: int, size: tuple[int, int]) -> list[Arm]:
-    """The seven, made of the renderer's truth at the model's size."""
+def anchors(
+    vae: VideoVAE, *, frames: int, size: tuple[int, int], names: Sequence[str] | None = None
+) -> list[Arm]:
+    """The seven, made of the renderer's truth at the model's size; or those of these names."""
 
     def shown(scenes: Sequence[worlds.Scene]) -> list[Frames]:
         video, _ = worlds.render(scenes, frames, size=size)
@@ -129,9 +131,9 @@ def anchors(vae: VideoVAE, *, frames: int, size: tuple[int, int]) -> list[Arm]:
 
     @torch.no_grad()
     def through_vae(items: Sequence[Item]) -> list[Frames]:
-        return [_decoded(vae, clip) for clip in truth(items)]
+        return [decoded(vae, clip) for clip in truth(items)]
 
-    return [
+    every = [
         Arm("truth", truth, "the renderer's clip of the prompt"),
         Arm("truth_vae", through_vae, "the same through the autoencoder"),
         Arm(
@@ -152,6 +154,7 @@ def anchors(vae: VideoVAE, *, frames: int, size: tuple[int, int]) -> list[Arm]:
             "the same words, drawn again",
         ),
     ]
+    return [arm for arm in every if names is None or arm.name in names]
 
 
 ANCHORS = MappingProxyType({"floor": "other_prompt", "ceiling": "truth_vae", "truth": "truth"})
@@ -178,7 +181,8 @@ def batches(count: int, size: int) -> Iterator[range]:
     return (range(first, min(first + size, count)) for first in range(0, count, size))
 
 
-def _decoded(vae: VideoVAE, clip: Frames) -> Frames:
+def decoded(vae: VideoVAE, clip: Frames) -> Frames:
+    """A clip through the autoencoder; frames that fill no latent stay as they are."""
     device = next((p.device for p in getattr(vae, "parameters", lambda: iter(()))()), torch.device("cpu"))
     again = to_uint8(vae.decode(vae.encode(from_uint8(clip[None]).to(device))))[0].cpu()
     return again if len(again) == len(clip) else torch.cat([again, clip[len(again) :]])

@@ -54,15 +54,15 @@ class Shown:
     factors: dict[str, bool]
     kind_by_frame: float | None
     """Share of frames whose object is of the right kind: forgives no deformed frame. None: not mentioned."""
-    start: float
-    """Share of factors shown in the first seconds."""
-    end: float
+    start: dict[str, bool]
+    """Which factors are shown in the first seconds."""
+    end: dict[str, bool]
     """The same in the last."""
 
     @property
     def share(self) -> float:
         """TA of one clip."""
-        return sum(self.factors.values()) / len(self.factors)
+        return share(self.factors)
 
     @property
     def strict(self) -> bool:
@@ -81,24 +81,37 @@ def shown(reading: Reading, item: Item, *, ends: int) -> Shown | None:
     factors = verified(reading, item)
     if not factors:
         return None
-    by_frame = None
-    if "kind" in factors:
-        right = worlds.FACTORS["kind"].index(item.scene.kind)
-        by_frame = float((reading.frame["kind"].argmax(dim=1) == right).float().mean())
+    by_frame = frames_of_kind(reading, item.scene.kind) if "kind" in factors else None
     first, last = (verified(reading, item, part) for part in (slice(0, ends), slice(-ends, None)))
-    return Shown(factors, by_frame, _share(first), _share(last))
+    return Shown(factors, by_frame, first, last)
+
+
+def frames_of_kind(reading: Reading, kind: str) -> float:
+    """Share of frames in which an object of this kind is seen."""
+    right = worlds.FACTORS["kind"].index(kind)
+    return float((reading.frame["kind"].argmax(dim=1) == right).float().mean())
+
+
+def words_read(reading: Reading, frames: slice = slice(None)) -> dict[str, str]:
+    """The likeliest word of every factor."""
+    return {
+        name: values[int(posterior(reading, name, frames).argmax())]
+        for name, values in worlds.FACTORS.items()
+    }
 
 
 @dataclass(frozen=True)
 class Switched:
-    """What a clip does when its prompt changes."""
+    """What a clip does when its prompt changes, factor by factor."""
 
-    latency_frames: float | None
-    """Until every changed factor is seen; None if one never is."""
-    new: float
-    """Share of changed factors shown once they had a second."""
-    retained: float | None
-    """Share of the factors shown before that still are and should be; None if none was."""
+    latency: dict[str, int | None]
+    """Frames until a changed factor is seen; None if it never is."""
+    new: dict[str, bool]
+    """Which changed factors are shown once they had a second."""
+    retained: dict[str, bool]
+    """Which factors that were told and shown before, and should stay, are still shown."""
+    kept: dict[str, bool]
+    """Which factors that the new prompt does not mention are read as before, told or not."""
 
 
 def switched(reading: Reading, item: Item, *, fps: int) -> Switched:
@@ -106,16 +119,19 @@ def switched(reading: Reading, item: Item, *, fps: int) -> Switched:
     if item.scene.change is None:
         raise UserError(f"the prompt {item.identity} does not change; `shown` measures it.")
     at, changed = item.scene.change
-    latencies = [_latency(reading, name, value, at) for name, value in changed.items()]
-    missing = any(latency is None for latency in latencies)
     after = slice(at + SETTLED_SECONDS * fps, None)
-    kept = {name: value for name, value in item.expected(0).items() if name not in changed}
-    before = {name for name, value in kept.items() if is_shown(reading, name, value, slice(0, at))}
-    still = [is_shown(reading, name, kept[name], after) for name in sorted(before)]
+    told = {name: value for name, value in item.expected(0).items() if name not in changed}
+    before = {name for name, value in told.items() if is_shown(reading, name, value, slice(0, at))}
+    then, now = words_read(reading, slice(0, at)), words_read(reading, after)
     return Switched(
-        latency_frames=None if missing else float(max(x for x in latencies if x is not None)),
-        new=_share({name: is_shown(reading, name, value, after) for name, value in changed.items()}),
-        retained=sum(still) / len(still) if still else None,
+        latency={name: _latency(reading, name, value, at) for name, value in changed.items()},
+        new={name: is_shown(reading, name, value, after) for name, value in changed.items()},
+        retained={name: is_shown(reading, name, told[name], after) for name in sorted(before)},
+        kept={
+            name: then[name] == now[name]
+            for name in worlds.FACTORS
+            if name not in changed and name not in item.second_mentioned
+        },
     )
 
 
@@ -130,5 +146,6 @@ def _latency(reading: Reading, factor: str, value: str, at: int) -> int | None:
     return next((t for t in range(len(sure) - SURE_FRAMES + 1) if all(sure[t : t + SURE_FRAMES])), None)
 
 
-def _share(factors: Mapping[str, bool]) -> float:
+def share(factors: Mapping[str, bool]) -> float:
+    """Of the factors that are right; 0 of none."""
     return sum(factors.values()) / len(factors) if factors else 0.0

@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -35,6 +35,15 @@ class Suite:
     """Clips generated together."""
     flow_every: int
     """Optical flow looks at one in so many frames."""
+    judge_clips: int = 48
+    """Further short clips of the truth on which the judge of words is checked."""
+    anchors: tuple[str, ...] | None = None
+    """Which of the seven are made; None is all of them."""
+    tells: Literal["drawn", "part"] = "drawn"
+    """What a prompt mentions: what captions of the domain do; or the kind and two more factors, and then
+    the truth of every sample is drawn anew in all the rest."""
+    watched: Literal["clips", "stream"] = "clips"
+    """Whether whole clips are measured, or a stream that is never held."""
 
     def __post_init__(self) -> None:
         if self.prompts < 2 or self.samples < 1 or self.switches < 0 or self.seconds < 2:
@@ -47,9 +56,51 @@ class Suite:
 SUITES = MappingProxyType(
     {
         "quick": Suite(name="quick", prompts=12, switches=4, samples=1, seconds=10.0, batch=4, flow_every=6),
-        "full": Suite(name="full", prompts=128, switches=32, samples=4, seconds=10.0, batch=16, flow_every=4),
+        "full": Suite(
+            name="full",
+            prompts=128,
+            switches=32,
+            samples=4,
+            seconds=10.0,
+            batch=16,
+            flow_every=4,
+            judge_clips=256,
+        ),
+        "long": Suite(
+            name="long",
+            prompts=8,
+            switches=0,
+            samples=1,
+            seconds=30.0,
+            batch=2,
+            flow_every=18,
+            anchors=("truth", "truth_vae", "other_prompt"),
+        ),
+        "diversity": Suite(
+            name="diversity",
+            prompts=8,
+            switches=0,
+            samples=16,
+            seconds=3.0,
+            batch=16,
+            flow_every=12,
+            anchors=("truth", "truth_vae"),
+            tells="part",
+        ),
+        "endless": Suite(
+            name="endless",
+            prompts=2,
+            switches=0,
+            samples=1,
+            seconds=600.0,
+            batch=1,
+            flow_every=1,
+            watched="stream",
+        ),
     }
 )
+"""quick: what is being tuned. full: for tables. long: half a minute. diversity: many clips of few prompts.
+endless: ten minutes of a stream."""
 
 
 def find_suite(name: str) -> Suite:
@@ -61,6 +112,18 @@ def find_suite(name: str) -> Suite:
     if name not in SUITES:
         raise UserError(f"suite is {name!r}; accepted: {', '.join(SUITES)}.")
     return SUITES[name]
+
+
+OPEN_TO_CHOICE = ("colour", "motion", "sky", "ground", "weather")
+"""Of these a prompt that tells only a part tells two."""
+
+
+def sized(suite: Suite, *, seconds: float | int | None, prompts: int | None) -> Suite:
+    """The suite with clips of this length and so many prompts; None is what it has."""
+    length = suite.seconds if seconds is None else float(seconds)
+    count = suite.prompts if prompts is None else prompts
+    switches = round(suite.switches * count / suite.prompts)
+    return replace(suite, seconds=length, prompts=count, switches=switches)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,8 +205,11 @@ def _item(suite: Suite, prompt: int, sample: int) -> Item:
         frames=frames,
     )
     wording = random.Random(number_of(suite.name, prompt, "wording"))
-    first = worlds.caption(scene, wording)
+    told = None if suite.tells == "drawn" else ["kind", *wording.sample(OPEN_TO_CHOICE, 2)]
+    first = worlds.caption(scene, wording, mention=told)
     second = worlds.caption(scene, wording, part=1) if changes else None
+    if told is not None:
+        scene = _drawn_again(scene, told, number_of(suite.name, prompt, sample, "scene"))
     return Item(
         prompt=prompt,
         sample=sample,
@@ -154,6 +220,16 @@ def _item(suite: Suite, prompt: int, sample: int) -> Item:
         second_mentioned=frozenset() if second is None else second.mentioned,
         seed=number_of(suite.name, prompt, sample),
     )
+
+
+def _drawn_again(scene: worlds.Scene, told: Sequence[str], seed: int) -> worlds.Scene:
+    """Another scene of the law models are trained on in which these factors are the same."""
+    rng = random.Random(seed)
+    while True:
+        drawn = worlds.scene(rng.getrandbits(40), split="any")
+        again = replace(drawn, **{name: getattr(scene, name) for name in told})
+        if not worlds.is_held_out(again.at(0)) or {"kind", "colour", "ground"} <= set(told):
+            return again
 
 
 def number_of(*parts: str | int) -> int:

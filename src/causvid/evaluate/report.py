@@ -7,7 +7,7 @@ of the report and no clip.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from causvid.evaluate.summary import RELIABLE
+from causvid.evaluate.shares import RELIABLE
 
 COLUMNS = {
     "text": "text %",
@@ -64,7 +64,7 @@ def _cell(name: str, mean: Mapping[str, float] | None) -> str:
 
 def _factor_table(report: Mapping[str, Any]) -> list[str]:
     rows = []
-    for factor, row in report["factors"].items():
+    for factor, row in report["attributes"].items():
         share, low, high = (100 * row[key] for key in ("accuracy", "low", "high"))
         others = [row["judge"], row["of_ground_truth"], row["of_teacher"]]
         rows.append(
@@ -77,20 +77,29 @@ def _factor_table(report: Mapping[str, Any]) -> list[str]:
     corrected_share = report["text_corrected"]
     said = "–" if corrected_share is None else f"{corrected_share:.3f}"
     note = f"TA* = {said}: 0 is the truth of another prompt, 1 the truth through the autoencoder."
-    weak = [name for name, row in report["factors"].items() if (row["judge"] or 0) < RELIABLE]
-    if weak:
-        names = ", ".join(weak)
-        note += f" The judge reads less than {RELIABLE:.0%} of the truth itself: do not rely on {names}."
     head = ["factor", "accuracy %", "judge on the truth %", "% of truth's", "% of teacher's"]
-    return [*table(head, rows), "", note]
+    return [*table(head, rows), "", note, "", judged(report)]
+
+
+def judged(report: Mapping[str, Any]) -> str:
+    """What the judge of words cannot read, in a sentence."""
+    judge = report["judge"]
+    if not judge["dropped"]:
+        return f"The judge reads every factor of {judge['clips']} clips of the truth correctly enough."
+    weak = ", ".join(f"{name} ({100 * judge['reads'][name]:.1f} %)" for name in judge["dropped"])
+    return (
+        f"Dropped from all text scores, because the judge reads less than {RELIABLE:.0%} of them correctly "
+        f"in {judge['clips']} clips of the truth through the autoencoder: {weak}."
+    )
 
 
 def _switch_table(report: Mapping[str, Any]) -> list[str]:
     names = {
-        "switch_seen": "seen",
-        "switch_latency_seconds": "latency s",
-        "switch_new": "new",
-        "switch_retained": "kept",
+        "switch_within_two_chunks": "seen within two chunks",
+        "switch_latency_frames": "latency, frames",
+        "switch_new": "new, after 1 s",
+        "switch_kept": "unmentioned kept",
+        "switch_retained": "told before, kept",
     }
     rows = [
         [arm, *(_cell(name, means.get(name)) for name in names)] for arm, means in report["switches"].items()

@@ -7,7 +7,7 @@ static pixels of a rainy one), never "failed".
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from causvid.data import worlds
 from causvid.evaluate import looks, temporal
-from causvid.evaluate.attributes import posterior, shown, switched
+from causvid.evaluate.attributes import posterior, shown, switched, words_read
 from causvid.evaluate.clips import Clip, as_clip
 from causvid.evaluate.protocol import Item, Suite
 from causvid.evaluate.verifiers import Judges, Reading
@@ -62,14 +62,7 @@ def score(
     reading = reading or judges.read(frames)
     record: dict[str, Any] = {"id": item.identity, "prompt": item.prompt, "sample": item.sample}
     if item.switch is not None:
-        change = switched(reading, item, fps=worlds.FPS)
-        seconds = None if change.latency_frames is None else change.latency_frames / worlds.FPS
-        return record | {
-            "switch_latency_seconds": seconds,
-            "switch_seen": float(seconds is not None),
-            "switch_new": change.new,
-            "switch_retained": change.retained,
-        }
+        return record | {"switch": asdict(switched(reading, item, fps=worlds.FPS))}
     clip = as_clip(frames)
     record |= _in_time(clip, suite, periods)
     record |= _static(clip, reading)
@@ -139,21 +132,12 @@ def _motion(reading: Reading, item: Item) -> dict[str, float | None]:
 
 
 def _text(reading: Reading, item: Item) -> dict[str, Any]:
+    """What is shown, factor by factor; how much of the prompt that is, `shares` says, who knows the judge."""
     ends = min(END_SECONDS * worlds.FPS, len(reading.path) // 2)
-    found = shown(reading, item, ends=ends)
-    read = {name: values[int(posterior(reading, name).argmax())] for name, values in worlds.FACTORS.items()}
+    found, read = shown(reading, item, ends=ends), words_read(reading)
     if found is None:
-        return {"text": None, "strict": None, "factors": {}, "read": read}
-    return {
-        "read": read,
-        "text": found.share,
-        "strict": float(found.strict),
-        "text_start": found.start,
-        "text_end": found.end,
-        "text_drop": found.start - found.end,
-        "kind_by_frame": found.kind_by_frame,
-        "factors": {name: float(right) for name, right in found.factors.items()},
-    }
+        return {"read": read, "factors": {}, "start": {}, "end": {}, "kind_by_frame": None}
+    return {"read": read, **asdict(found)}
 
 
 def _curves(clip: Clip, reading: Reading) -> dict[str, Tensor]:

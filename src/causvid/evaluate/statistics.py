@@ -93,6 +93,22 @@ def difference(first: Scores, second: OtherScores, *, seed: int = 0, draws: int 
     )
 
 
+def ratio(first: Scores, second: OtherScores, *, seed: int = 0, draws: int = DRAWS) -> Estimate:
+    """The mean of A over the mean of B, both resampled together.
+
+    Draws in which B's mean is 0 do not count.
+
+    Raises:
+        UserError: the tables have other shapes, so that nothing is paired.
+    """
+    _paired(first, second)
+    # The same seed and shape: both resample the same prompts.
+    above, below = (bootstrap(scores, seed=seed, draws=draws) for scores in (first, second))
+    known = below != 0
+    drawn = above[known] / below[known]
+    return _interval(float(first.mean() / second.mean()), drawn, LEVEL)
+
+
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """p-values of several hypotheses, corrected for their number.
 

@@ -1,4 +1,4 @@
-"""Records to means: per arm, per factor, against anchors and a teacher.
+"""Records to means: per arm, and of one arm against another.
 
 Everything is made of per-clip records alone, so that it can be made again. A mean is over all clips of
 an arm or over those where it is defined, and says over how many.
@@ -11,10 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from causvid.data import worlds
 from causvid.errors import UserError
-from causvid.evaluate.arms import ANCHORS
-from causvid.evaluate.attributes import corrected
 from causvid.evaluate.distribution import (
     NEIGHBOURS,
     coverage,
@@ -25,15 +22,13 @@ from causvid.evaluate.distribution import (
     vendi,
 )
 from causvid.evaluate.looks import kaplan_meier, time_to_failure
-from causvid.evaluate.statistics import Difference, difference, estimate
+from causvid.evaluate.statistics import Difference, Scores, difference, estimate
 
 Record = Mapping[str, Any]
 
 DISTANCES_FROM = 64
 """Clips below which distances between distributions say nothing: they are 2 d / N of the spread too large."""
 DRAWS = 2000
-RELIABLE = 0.95
-"""A judge that reads less of the truth itself correctly is no judge of this factor."""
 FAILING_QUANTILE = 0.05
 """A window of worse quality than this share of the truth's windows is failing."""
 
@@ -80,80 +75,24 @@ def _is_score(name: str, value: Any) -> bool:
     return isinstance(value, (int, float)) and name not in ("prompt", "sample")
 
 
-def by_factor(
-    arms: Mapping[str, Sequence[Record]], *, model: str, teacher: str | None
-) -> dict[str, dict[str, Any]]:
-    """For each factor the share of clips that show it, beside the truth's and the teacher's.
-
-    Returns:
-        {factor: {accuracy, low, high, clips, of_ground_truth, of_teacher, judge}}; `judge` is the share the
-        judge reads correctly of the truth through the autoencoder, and below `RELIABLE` no share means much.
-    """
-    rows: dict[str, dict[str, Any]] = {}
-    for factor in worlds.FACTORS:
-        mine = _factor_mean(arms[model], factor)
-        if mine is None:
-            continue
-        ceiling = _factor_mean(arms[ANCHORS["ceiling"]], factor)
-        others = {
-            "of_ground_truth": ceiling,
-            "of_teacher": None if teacher is None else _factor_mean(arms[teacher], factor),
-        }
-        shares = {
-            name: None if other is None or other.mean == 0 else mine.mean / other.mean
-            for name, other in others.items()
-        }
-        rows[factor] = {
-            "accuracy": mine.mean,
-            "low": mine.low,
-            "high": mine.high,
-            "clips": mine.clips,
-            "judge": None if ceiling is None else ceiling.mean,
-            **shares,
-        }
-    return rows
-
-
-def _factor_mean(records: Sequence[Record], factor: str) -> Mean | None:
-    flat = [{"prompt": r["prompt"], factor: r.get("factors", {}).get(factor)} for r in records]
-    return mean_of(flat, factor)
-
-
-def confusion(records: Sequence[Record], truth: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """What was read for what was there: {factor: {value: {word read: clips}}}.
-
-    Args:
-        records: of clips whose factors are known.
-        truth: for each clip, its factors.
-    """
-    tables: dict[str, Any] = {
-        name: {value: dict.fromkeys(values, 0) for value in values} for name, values in worlds.FACTORS.items()
-    }
-    for record in records:
-        for name, read in record.get("read", {}).items():
-            tables[name][truth[record["id"]][name]][read] += 1
-    return tables
-
-
-def corrected_text(arms: Mapping[str, Sequence[Record]], arm: str) -> float | None:
-    """TA*: 0 is what another prompt's truth gets, 1 the truth through the autoencoder."""
-    means = [mean_of(arms[name], "text") for name in (arm, ANCHORS["floor"], ANCHORS["ceiling"])]
-    if any(mean is None for mean in means):
+def pairs(first: Sequence[Record], second: Sequence[Record], metric: str) -> tuple[Scores, Scores] | None:
+    """Two tables of the same clips, where a metric is defined for both arms; None if it is for none."""
+    others = {record["id"]: float(record[metric]) for record in second if record.get(metric) is not None}
+    by_prompt: dict[int, list[tuple[float, float]]] = {}
+    for record in first:
+        if record.get(metric) is not None and record["id"] in others:
+            by_prompt.setdefault(record["prompt"], []).append((float(record[metric]), others[record["id"]]))
+    if not by_prompt:
         return None
-    share, floor, ceiling = (mean.mean for mean in means if mean is not None)
-    return corrected(share, floor=floor, ceiling=ceiling)
+    most = max(map(len, by_prompt.values()))
+    both = np.array([np.resize(np.array(values), (most, 2)) for values in by_prompt.values()])
+    return both[None, ..., 0], both[None, ..., 1]
 
 
 def paired(first: Sequence[Record], second: Sequence[Record], metric: str) -> Difference | None:
     """The difference of two arms over the clips where both are defined; None if there is none."""
-    others = {record["id"]: float(record[metric]) for record in second if record.get(metric) is not None}
-    pairs = [
-        (float(r[metric]), others[r["id"]]) for r in first if r.get(metric) is not None and r["id"] in others
-    ]
-    if not pairs:
-        return None
-    a, b = (np.array(side)[None, :, None] for side in zip(*pairs, strict=True))
-    return difference(a, b, draws=DRAWS)
+    both = pairs(first, second, metric)
+    return None if both is None else difference(*both, draws=DRAWS)
 
 
 def distances(generated: Sequence[Record], real: Sequence[Record]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from causvid.types import Frames
 
 WINDOWS_AT_ONCE = 8
 
-ROLES = {"quick": "verifier_dev", "full": "verifier_test"}
+READERS = {"dev": "verifier_dev", "test": "verifier_test"}
 """Which judge reads the words: the one for tuning, or the one that is kept for final tables."""
 
 
@@ -75,9 +75,15 @@ class Judges:
         """Judges by name, from the first folder that has each.
 
         Raises:
-            UserError: one is missing; the command that trains it is named.
+            UserError: some are missing; all of them are named, and the commands that train them.
         """
         named = {"verifier": verifier, "quality": "quality", "feature": "feature"}
+        if missing := [name for name in named.values() if not has_judge(name, folders)]:
+            commands = ", ".join(f"`causvid train tiny/{name}`" for name in missing)
+            raise UserError(
+                f"missing judges: {', '.join(missing)} (looked in {', '.join(map(str, folders))}). Train "
+                f"them with {commands}, then name the folder that holds them: --judges runs/tiny."
+            )
         return Judges(**{role: load_judge(find_judge(name, folders)) for role, name in named.items()})
 
     @property
@@ -115,6 +121,15 @@ class Judges:
         embeddings = _watch(self.feature.network, from_uint8(frames[None]).to(device))[2]
         assert embeddings is not None
         return embeddings.cpu()
+
+
+def has_judge(name: str, folders: list[Path]) -> bool:
+    """Whether a judge of this name is in one of the folders."""
+    try:
+        find_judge(name, folders)
+    except UserError:
+        return False
+    return True
 
 
 def _watch(
