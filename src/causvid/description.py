@@ -197,6 +197,8 @@ def in_words(facts: dict[str, Any]) -> dict[str, Any]:
             freed = ", which --offload text frees" if name == "text's weights" and size > LARGE else ""
             lines[f"  {name.replace('_', ' ')}"] = giga(size) + freed
     lines["  free"] = "this system does not say" if told["free"] is None else giga(told["free"])
+    if told["free"] is not None and told["total"] > told["free"]:
+        lines["  free"] += f": {giga(told['total'] - told['free'])} too little for this"
     return {**{name: value for name, value in facts.items() if name != "memory"}, **lines}
 
 

@@ -52,6 +52,9 @@ def test_people_are_told_in_lines(capsys):
     assert "transformer's weights  5.7 GB" in said
     assert "text's weights         11.4 GB, which --offload text frees" in said
 
+    assert main([*ASK, "--size", "4320x7680"]) == 0
+    assert "too little for this" in capsys.readouterr().out
+
 
 @pytest.mark.parametrize(
     ("words", "message"),

@@ -91,7 +91,7 @@ def test_a_local_folder_comes_before_a_known_name(cache, tmp_path, monkeypatch):
 def test_the_list_says_where_from_how_large_under_which_licence_and_whether_here(wan):
     lines = listing()
 
-    assert list(lines) == list(KNOWN) == [*PRESETS, "taew2.1"]
+    assert list(lines) == ["tiny", *KNOWN] == ["tiny", *PRESETS, "taew2.1"]
     assert lines["wan2.1-t2v-1.3b"] == (
         "Wan-AI/Wan2.1-T2V-1.3B (revision main, whatever that is today); about 17.6 GB; Apache-2.0; here"
     )
@@ -170,4 +170,4 @@ def test_a_pull_without_the_hubs_client_names_the_extra(cache, monkeypatch):
 
 def test_pull_and_verify_need_a_name(cache):
     assert "which model?" in complaint(lambda: act("pull", None, say=print))
-    assert list(act("list", None, say=print)) == list(KNOWN)
+    assert list(act("list", None, say=print)) == ["tiny", *KNOWN]

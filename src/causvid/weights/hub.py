@@ -21,7 +21,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 def listing() -> dict[str, str]:
     """A line on every known model: where it comes from, its size and licence, and whether it is here."""
-    lines = {}
+    lines = {"tiny": "in this package; 0.013 GB; Apache-2.0; here"}
     for name, known in KNOWN.items():
         missing = missing_files(name)
         state = "here" if not missing else f"not here: {missing[0]} is missing"
