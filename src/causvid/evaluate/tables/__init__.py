@@ -1,0 +1,1 @@
+"""The paper's tables on the embedded model's domain: arms, hypotheses, and what came of them."""
