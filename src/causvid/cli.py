@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import tyro
 
 from causvid import __version__
-from causvid.commands import evaluation, footage, live, serving, tools, training, video
+from causvid.commands import evaluation, footage, live, serving, tools, training, vbench, video
 from causvid.commands.words import complain
 from causvid.errors import UserError
 
@@ -37,6 +37,7 @@ _VERBS = (
     tools.bench,
     serving.bench_serve,
     evaluation.evaluate,
+    vbench.vbench_score,
     tools.doctor,
     training.train,
     training.encode,

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import UseAppendAction, arg
 
+from causvid.commands.vbench import VBench, VBenchFlags
 from causvid.commands.words import AsJson, Device, ModelName
 from causvid.errors import UserError
 
@@ -21,6 +22,7 @@ def evaluate(
     prompts: int | None = None,
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="DIR")] = None,
     device: Device = "auto",
+    vbench: VBench = VBenchFlags(),  # noqa: B008
     as_json: AsJson = False,
 ) -> None:
     """Measure a model beside seven anchors, on held-out prompts; run it again to go on.
@@ -36,6 +38,9 @@ def evaluate(
         prompts: how many, where it is not what the suite has.
         out: the folder to write or to continue; runs/evaluate/MODEL-SUITE by default.
     """
+    if vbench.asked(teacher=teacher, judges=judges, reader=reader, prompts=prompts, out=out):
+        vbench.export(model, seconds=seconds, device=device)
+        return
     from causvid.evaluate.run import evaluate as run
     from causvid.models.judge_files import shipped_judges
 

@@ -93,7 +93,7 @@ def test_scaled_scores_are_not_clipped():
 
 @pytest.mark.parametrize("score", [97.5, math.nan, -1.5])
 def test_what_is_no_raw_score_is_refused(score):
-    with pytest.raises(UserError, match="color is .*at most 1"):
+    with pytest.raises(UserError, match=r"color is .*at most 1"):
         scores_of({"color": score})
 
 

@@ -3,8 +3,8 @@
     n = (s - low) / (high - low), unclipped        Quality = sum w n / 6.5      Semantic = mean of nine n
     Total = (4 Quality + Semantic) / 5
 
-The competition's aspects are means of raw scores, without that scaling: a frozen frame scores 3/3.5 in temporal
-quality. Upstream counts a missing dimension as 0; here it leaves the sums without a value.
+The competition's aspects are means of raw scores, without that scaling: a frozen frame scores 3/3.5 in
+temporal quality. Upstream counts a missing dimension as 0; here it leaves the sums without a value.
 
 Source: the public code of VBench (scripts/cal_final_score.py, competitions/), 2025.
 """
@@ -82,9 +82,7 @@ def aspect(name: str, raw: Mapping[str, float]) -> float:
     """
     weights = ASPECTS[name]
     if missing := [part for part in weights if part not in raw]:
-        raise UserError(
-            f"{name} needs {', '.join(weights)}; {', '.join(missing)} was not measured. Nothing stands in for it."
-        )
+        raise UserError(f"{name} needs {', '.join(weights)}; {', '.join(missing)} was not measured.")
     return sum(weight * raw[part] for part, weight in weights.items()) / sum(weights.values())
 
 
