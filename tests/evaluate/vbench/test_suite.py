@@ -160,7 +160,7 @@ def test_the_embedded_models_suite_has_upstreams_form_and_unseen_combinations():
 
 @pytest.mark.parametrize("rows", [{"a": 1}, [{"prompt": "a"}], "no"])
 def test_a_file_that_is_no_suite_is_refused_in_one_line(rows, tmp_path):
-    with pytest.raises(UserError, match="not VBench_full_info.json or a text file"):
+    with pytest.raises(UserError, match=r"not VBench_full_info\.json or a text file"):
         official(tmp_path, rows)
 
 
