@@ -188,3 +188,19 @@ def test_a_restored_optimiser_goes_on_exactly():
 def test_rates_and_decays_out_of_range_are_refused(bad):
     with pytest.raises(UserError, match="must"):
         OptimizerConfig(**bad)
+
+
+def test_an_average_that_begins_later_begins_with_the_weights_and_then_has_its_full_memory():
+    module = small()
+    optimizer = role(module, ema=0.9, ema_after=2)
+    seen = []
+    for _ in range(3):
+        descend(module, optimizer)
+        seen.append({name: value.clone() for name, value in optimizer.ema.average.items()})
+        if optimizer.updates <= 2:
+            assert all(torch.equal(p, seen[-1][name]) for name, p in module.named_parameters())
+
+    for name, p in module.named_parameters():
+        torch.testing.assert_close(seen[2][name], 0.9 * seen[1][name] + 0.1 * p.detach())
+    with pytest.raises(UserError, match=r"needs optimizer\.ema"):
+        OptimizerConfig(lr=1.0, ema_after=3)

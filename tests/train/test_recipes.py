@@ -180,3 +180,30 @@ def test_what_a_folder_of_clips_was_made_of_is_written_beside_them(tmp_path):
     config = encoded_clips(tmp_path)
 
     assert plain(build(EncodeConfig, read_toml(tmp_path / "encode.toml"), "encode.toml")) == plain(config)
+
+
+def written(folder, name, text):
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def test_a_recipe_that_extends_another_lays_its_keys_over_it(tmp_path):
+    middle = written(tmp_path, "middle.toml", 'extends = "tiny/text"\nsteps = 9\n[smoke]\nlog_every = 2\n')
+    top = written(tmp_path, "top.toml", f'extends = "{middle}"\n[text]\nwidth = 16\n')
+
+    base, mine = read_recipe(find_recipe("tiny/text")), read_recipe(top)
+    assert mine == base | {"steps": 9, "text": base["text"] | {"width": 16}}
+    smoke = read_recipe(top, budget="smoke")
+    assert smoke["log_every"] == 2 and smoke["text"]["width"] == 16
+    assert smoke["steps"] == read_recipe(find_recipe("tiny/text"), budget="smoke")["steps"]
+
+
+def test_recipes_that_extend_one_another_in_a_circle_are_refused(tmp_path):
+    one, other = tmp_path / "one.toml", tmp_path / "other.toml"
+    written(tmp_path, "one.toml", f'extends = "{other}"')
+    written(tmp_path, "other.toml", f'extends = "{one}"')
+
+    with pytest.raises(UserError, match=r"one\.toml: it extends itself, by way of other\.toml"):
+        read_recipe(one)
+    with pytest.raises(UserError, match=r"extends is 3; the name of a recipe"):
+        read_recipe(written(tmp_path, "three.toml", "extends = 3"))

@@ -1,10 +1,14 @@
 """What a run writes down: where it comes from, and random numbers that are a function of the step."""
 
 import sys
+from dataclasses import replace
 
+import pytest
 import torch
 
-from causvid.train.runs import Meter, provenance, step_rng
+from causvid.errors import UserError
+from causvid.train.optim import OptimizerConfig
+from causvid.train.runs import Meter, keep_config, provenance, step_rng
 
 
 def test_the_numbers_of_a_step_depend_on_seed_rank_and_step_alone():
@@ -43,3 +47,13 @@ def test_a_meter_gives_means_and_starts_again():
 
     assert meter.read() == {"loss": 2.0, "rate": 2.0}
     assert meter.read() == {}
+
+
+def test_a_folder_begun_before_a_key_existed_goes_on_with_its_default(tmp_path):
+    path, config = tmp_path / "config.toml", OptimizerConfig(lr=1.0)
+    keep_config(path, config)
+    path.write_text(path.read_text().replace("clip = 1.0\n", ""))
+
+    keep_config(path, config)
+    with pytest.raises(UserError, match=r"clip is 1\.0 there and 2\.0 here"):
+        keep_config(path, replace(config, clip=2.0))

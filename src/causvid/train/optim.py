@@ -41,12 +41,17 @@ class OptimizerConfig:
     decay: Literal["constant", "cosine"] = "constant"
     ema: float | None = None
     """Decay of the running average of the weights; it is what gets exported. None: the weights themselves."""
+    ema_after: int | None = None
+    """Updates of this role after which the average begins, at the weights as they are then. None: at the
+    first, with a shorter memory while there are few."""
 
     def __post_init__(self) -> None:
         if self.lr <= 0 or (self.muon_lr is not None and self.muon_lr <= 0):
             raise UserError("optimizer.lr and optimizer.muon_lr must be above 0.")
         if self.ema is not None and not 0 < self.ema < 1:
             raise UserError(f"optimizer.ema is {self.ema}; it must lie between 0 and 1 (0.99 is usual).")
+        if self.ema_after is not None and (self.ema is None or self.ema_after < 0):
+            raise UserError("optimizer.ema_after must be 0 or more, and needs optimizer.ema.")
 
     def scale(self, step: int, steps: int) -> float:
         """The share of the learning rate used at update `step` of `steps`."""
@@ -123,7 +128,7 @@ class RoleOptimizer:
         if muon:
             self.optimizers.append(Muon(muon.values(), lr=config.muon_lr or 0.0, ranks=ranks))
         self._rates = [g["lr"] for o in self.optimizers for g in o.param_groups]
-        self.ema = Ema(module, config.ema) if config.ema is not None else None
+        self.ema = None if config.ema is None else Ema(module, config.ema, after=config.ema_after)
 
     def _is_hidden(self, name: str, p: nn.Parameter) -> bool:
         matrix = p.ndim >= 2 and min(p.flatten(1).shape) >= 16
@@ -168,16 +173,24 @@ class RoleOptimizer:
 
 
 class Ema:
-    """average <- decay * average + (1 - decay) * weights, with a shorter memory at the very start."""
+    """average <- decay * average + (1 - decay) * weights.
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.module, self.decay, self.updates = module, decay, 0
+    Args:
+        after: updates during which the average is the weights themselves; None for a memory that is
+            short at the start and grows.
+    """
+
+    def __init__(self, module: nn.Module, decay: float, *, after: int | None = None) -> None:
+        self.module, self.decay, self.after, self.updates = module, decay, after, 0
         self.average = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
 
     @torch.no_grad()
     def update(self) -> None:
         self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        if self.after is None:
+            decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        else:
+            decay = self.decay if self.updates > self.after else 0.0
         for name, p in self.module.named_parameters():
             if name in self.average:
                 self.average[name].lerp_(p, 1 - decay)

@@ -5,6 +5,7 @@
     [inputs]                     models it starts from: a run beside this one, a folder, or a known name
     [optimizers.student]         one table per role
     [teacher]                    the stage's own settings, in a table named like the stage
+    extends = "wan-1.3b/x/dmd"   another recipe, over which this one lays its own keys
     [smoke]                      what `--budget smoke` lays over all of this
 
 `resolve` checks all of it before anything is trained.
@@ -79,11 +80,24 @@ def read_recipe(path: Path, *, budget: str = "full", overrides: list[str] | None
     """The tables of a recipe with its budget and the command line's overrides laid over them."""
     if budget not in BUDGETS:
         raise UserError(f"budget is {budget!r}; accepted: {', '.join(BUDGETS)}.")
-    table = read_toml(path)
+    table = _extended(path)
     smoke = table.pop("smoke", {})
     if budget == "smoke":
         table = merge(table, smoke)
     return merge(table, parse_overrides(overrides or []))
+
+
+def _extended(path: Path, before: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The tables of a recipe, laid over those of the recipe it extends."""
+    table = read_toml(path)
+    base = table.pop("extends", None)
+    if base is None:
+        return table
+    if not isinstance(base, str):
+        raise UserError(f"{path.name}: extends is {base!r}; the name of a recipe is expected.")
+    if path in before:
+        raise UserError(f"{path.name}: it extends itself, by way of {before[-1].name}. Remove one `extends`.")
+    return merge(_extended(find_recipe(base), (*before, path)), table)
 
 
 def resolve(table: Mapping[str, Any], where: str) -> tuple[Recipe, Any]:

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causvid.config import plain, read_toml, to_toml
+from causvid.config import build, plain, read_toml, to_toml
 from causvid.errors import UserError
 
 KEPT_CHECKPOINTS = 2
@@ -125,7 +125,7 @@ def keep_config(path: Path, config: Any) -> None:
         UserError: the folder was begun with another one; the differences are listed.
     """
     if path.exists():
-        differences = _differences(read_toml(path), plain(config))
+        differences = _differences(_as_now(read_toml(path), type(config)), plain(config))
         if differences:
             raise UserError(
                 f"{path.parent} was begun with another configuration: {'; '.join(differences)}. "
@@ -134,6 +134,14 @@ def keep_config(path: Path, config: Any) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, to_toml(config))
+
+
+def _as_now(table: Mapping[str, Any], kind: type) -> Mapping[str, Any]:
+    """What a configuration says, with the defaults of keys that did not exist when it was written."""
+    try:
+        return plain(build(kind, table, ""))
+    except UserError:  # it has keys that exist no more: then those are the difference
+        return table
 
 
 def write_text(path: Path, text: str) -> None:
