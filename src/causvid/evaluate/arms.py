@@ -40,6 +40,19 @@ class Arm:
     """Whether its clips are worth keeping."""
 
 
+def check_domain(pipeline: Pipeline) -> None:
+    """Refuse models of another domain.
+
+    Raises:
+        UserError: the model makes another number of frames a second.
+    """
+    if pipeline.spec.fps != worlds.FPS:
+        raise UserError(
+            f"the model {pipeline.spec.name!r} makes {pipeline.spec.fps} frames a second; the captioned "
+            f"domain has {worlds.FPS}. Only models of the embedded model's domain are scored here."
+        )
+
+
 def model_arm(name: str, pipeline: Pipeline, *, frames: int) -> Arm:
     """A model's own clips, a batch at a time.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from causvid.data import worlds
 from causvid.evaluate.arms import ANCHORS
+from causvid.evaluate.endurance import endurance
 from causvid.evaluate.shares import (
     attributes,
     confusion,
@@ -54,6 +55,7 @@ def report_of(
             "confusion": confusion(checks),
         },
         "text_corrected": corrected_text(steady, model),
+        "endurance": endurance(steady, truth=ANCHORS["truth"]),
         "switches": {arm: summary(rows) for arm, rows in changing.items() if rows},
         "excess_flicker": {arm: None if d is None else asdict(d) for arm, d in excess.items()},
         "survival": {arm: survival(rows, truth) for arm, rows in steady.items()},

@@ -9,6 +9,7 @@ Whatever was interrupted is continued by asking the same again. Knows nothing of
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,6 +44,17 @@ def keep_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
         return
     out.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
+
+
+def plain(value: Any) -> Any:
+    """Numbers that JSON knows: nan and infinity become None."""
+    if isinstance(value, Mapping):
+        return {name: plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def as_json(report: Mapping[str, Any]) -> str:

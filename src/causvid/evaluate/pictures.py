@@ -1,6 +1,7 @@
 """What to look at beside the numbers: contact sheets, and curves over time where matplotlib is installed."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,43 @@ def draw_curves(records: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path
         finish_part(part, path)
         made.append(path)
     return made
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot of several lines over time."""
+
+    title: str
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    """By name: times and values."""
+    band: tuple[float, float] | None = None
+    """Within which lines should stay."""
+
+
+def draw_panels(panels: Sequence[Panel], path: Path) -> Path | None:
+    """Plots one under another, with time in common.
+
+    Returns:
+        the file; None where matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure = Figure(figsize=(7, 1.9 * len(panels)), layout="constrained")
+    FigureCanvasAgg(figure)
+    every = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, panel in zip(every, panels, strict=True):
+        axes.set_ylabel(panel.title)
+        if panel.band is not None:
+            axes.axhspan(*panel.band, alpha=0.15)
+        for name, (time, values) in panel.lines.items():
+            axes.plot(time, values, label=name, linewidth=0.8)
+    every[0].legend(fontsize="small")
+    every[-1].set_xlabel("seconds")
+    part = open_part(path)
+    figure.savefig(part, format="png", dpi=120)
+    finish_part(part, path)
+    return path

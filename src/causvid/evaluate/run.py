@@ -3,7 +3,6 @@
 Each row is made batch by batch; to continue after an interruption, run the same command again.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,11 +14,12 @@ import torch
 from causvid import __version__
 from causvid.data import worlds
 from causvid.data.worlds.scene import SWITCH_EVERY
-from causvid.errors import UserError
-from causvid.evaluate.arms import ANCHORS, Arm, anchors, asked_of, batches, model_arm
+from causvid.evaluate.arms import ANCHORS, Arm, anchors, asked_of, batches, check_domain, model_arm
 from causvid.evaluate.assemble import report_of
-from causvid.evaluate.folder import Lines, as_json, keep_manifest, stored_clips, write_text
+from causvid.evaluate.endless import measure_stream
+from causvid.evaluate.folder import Lines, as_json, keep_manifest, plain, stored_clips, write_text
 from causvid.evaluate.judging import check
+from causvid.evaluate.machines import weights_hash
 from causvid.evaluate.pictures import draw_curves, save_sheet
 from causvid.evaluate.protocol import Item, Suite, find_suite, fingerprint, frames_of, items_of, sized
 from causvid.evaluate.report import as_text
@@ -29,7 +29,6 @@ from causvid.evaluate.verifiers import READERS, Judges
 from causvid.generate.inputs import parts_of
 from causvid.generate.machine import use_threads
 from causvid.generate.pipeline import Pipeline, load
-from causvid.models.bundle import Bundle
 from causvid.progress import Progress
 
 SHOWN_CLIPS = 6
@@ -106,34 +105,13 @@ def measure(models: Mapping[str, Pipeline], judges: Judges, *, suite: Suite, out
         "rows": {arm.name: arm.what for arm in arms},
         "hashes": hashes,
     }
-    return _write(out, {**facts, **report}, records)
+    return _write(out, plain({**facts, **report}), records)
 
 
-MEASURES: Mapping[str, Callable[..., dict[str, Any]]] = MappingProxyType({"clips": measure})
+MEASURES: Mapping[str, Callable[..., dict[str, Any]]] = MappingProxyType(
+    {"clips": measure, "stream": measure_stream}
+)
 """How a suite is watched."""
-
-
-def check_domain(pipeline: Pipeline) -> None:
-    """Refuse models of another domain.
-
-    Raises:
-        UserError: the model makes another number of frames a second.
-    """
-    if pipeline.spec.fps != worlds.FPS:
-        raise UserError(
-            f"the model {pipeline.spec.name!r} makes {pipeline.spec.fps} frames a second; the captioned "
-            f"domain has {worlds.FPS}. Only models of the embedded model's domain are scored here."
-        )
-
-
-def weights_hash(bundle: Bundle) -> str:
-    """A sha256 over all weights of a model, wherever it was loaded from."""
-    digest = hashlib.sha256()
-    for part, module in sorted(bundle.parts().items()):
-        for key, value in sorted(module.state_dict().items()):
-            digest.update(f"{part}.{key}".encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def own_checks(

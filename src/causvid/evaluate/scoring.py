@@ -5,8 +5,6 @@ tables can be made again from such lines. None means "not defined here" (the sea
 static pixels of a rainy one), never "failed".
 """
 
-import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +16,7 @@ from causvid.data import worlds
 from causvid.evaluate import looks, temporal
 from causvid.evaluate.attributes import posterior, shown, switched, words_read
 from causvid.evaluate.clips import Clip, as_clip
+from causvid.evaluate.folder import plain
 from causvid.evaluate.protocol import Item, Suite
 from causvid.evaluate.verifiers import Judges, Reading
 from causvid.types import Frames
@@ -77,7 +76,7 @@ def score(
     record["identity"] = _identity(reading)
     record["curves"] = {name: curve.tolist() for name, curve in curves.items()}
     record["embedding"] = reading.embedding.tolist()
-    return _plain(record)
+    return plain(record)
 
 
 def _in_time(clip: Clip, suite: Suite, periods: Periods) -> dict[str, Any]:
@@ -150,14 +149,3 @@ def _identity(reading: Reading) -> float:
     """cos(phi_1, phi_k) of the first and the last window: how much the clip is still about the same."""
     first, last = reading.embeddings[0], reading.embeddings[-1]
     return float(torch.nn.functional.cosine_similarity(first, last, dim=0))
-
-
-def _plain(value: Any) -> Any:
-    """Numbers that JSON knows: nan and infinity become None."""
-    if isinstance(value, Mapping):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
