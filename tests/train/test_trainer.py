@@ -11,7 +11,7 @@ from tiny_training import ALONE, Words, loop, trained
 from causvid.errors import UserError
 from causvid.models.bundle import load_bundle
 from causvid.train.runs import Run
-from causvid.train.stage import Loss
+from causvid.train.stage import WHOLE, Loss
 from causvid.train.trainer import NON_FINITE_LIMIT, train
 
 
@@ -22,10 +22,10 @@ class Disturbed(Words):
         super().__init__()
         self.step, self.event = step, event
 
-    def batch(self, step, rng):
+    def batch(self, step, rng, share=WHOLE):
         if step == self.step:
             self.event()
-        return super().batch(step, rng)
+        return super().batch(step, rng, share)
 
 
 def press_ctrl_c():
@@ -186,9 +186,9 @@ class Failing(Words):
     def roles(self, step):
         return ("text", "other")
 
-    def batch(self, step, rng):
+    def batch(self, step, rng, share=WHOLE):
         self.step = step
-        return super().batch(step, rng)
+        return super().batch(step, rng, share)
 
     def loss(self, role, batch, rng):
         if role == "other":

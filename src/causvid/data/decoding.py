@@ -7,10 +7,10 @@ was handed over. Loads no torch, so that a process made for one file starts quic
 Arrays are uint8 [H W 3]. Knows open files, nothing of paths or models.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedIOBase
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
 import av
 import numpy as np
@@ -21,6 +21,10 @@ from causvid.data.bombs import bombs_are_errors
 from causvid.errors import UserError
 
 Picture = NDArray[np.uint8]
+Fit = Literal["cover", "contain"]
+"""How a picture gets another shape: cut to its centre, or whole between black bars."""
+Span = tuple[int, int]
+"""The frames from the first number up to before the second."""
 
 DEMUXERS = "mov,matroska,webm"
 CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "prores", "gif")
@@ -104,6 +108,8 @@ def clip_pictures(
     limits: ClipLimits,
     fps: float | int | None = None,
     size: tuple[int, int] | None = None,
+    fit: Fit = "cover",
+    spans: Sequence[Span] | None = None,
 ) -> Iterator[Picture]:
     """Every frame, upright; with `fps` the one on show at each of its moments, with `size` fitted to it.
 
@@ -112,6 +118,8 @@ def clip_pictures(
         name: of the file, for messages.
         limits: of the file's own frames.
         fps, size: as for `read_video`.
+        fit: how frames get that size.
+        spans: only these frames, in rising order; nothing behind the last of them is decoded.
 
     Raises:
         UserError: a limit is passed. Damage is any other exception.
@@ -119,9 +127,15 @@ def clip_pictures(
     info = clip_info(container, name)
     timed = _decode(container, info, name, limits)
     frames = (frame for _, frame in timed) if fps is None else _resample(timed, fps, info)
+    ahead = None if spans is None else list(spans)
     for number, frame in enumerate(frames):
         _check_count(number, name, limits)
-        yield fitted(_upright(frame), size)
+        if ahead is None or ahead[0][0] <= number < ahead[0][1]:
+            yield fitted(_upright(frame), size, fit)
+        if ahead is not None and number + 1 >= ahead[0][1]:
+            del ahead[0]
+            if not ahead:
+                return
 
 
 def _decode(
@@ -176,12 +190,13 @@ def _upright(frame: av.VideoFrame) -> Picture:
     return np.rot90(stored, frame.rotation // 90)
 
 
-def fitted(picture: Picture, size: tuple[int, int] | None) -> Picture:
-    """Scaled to cover a size (height, width) and cropped to its centre."""
+def fitted(picture: Picture, size: tuple[int, int] | None, fit: Fit = "cover") -> Picture:
+    """Scaled to cover a size (height, width) and cropped to its centre, or to lie within it."""
     if size is None or picture.shape[:2] == size:
         return picture
     image = Image.fromarray(np.ascontiguousarray(picture))
-    return np.array(ImageOps.fit(image, (size[1], size[0]), method=Image.Resampling.LANCZOS))
+    shape = ImageOps.fit if fit == "cover" else ImageOps.pad
+    return np.array(shape(image, (size[1], size[0]), method=Image.Resampling.LANCZOS))
 
 
 def still_size(file: BufferedIOBase, name: str, *, pixels: int) -> tuple[int, int]:

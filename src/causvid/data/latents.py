@@ -8,6 +8,7 @@ appears whole, then its line; running the same command again makes only what is
 missing. Reading is a slice of a file, so the readers hold no data.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from causvid.data.files import drop_part, writing
 from causvid.errors import UserError
 
 
@@ -34,14 +36,39 @@ class Shard:
 
 def write_shard(folder: Path, number: int, tensors: dict[str, Tensor], clips: int) -> None:
     """Store one shard and then its line in the index."""
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     name = f"shard-{number:05d}.safetensors"
     part = folder / f"{name}.part"
-    save_file({key: value.contiguous() for key, value in tensors.items()}, part)
-    digest = hashlib.sha256(part.read_bytes()).hexdigest()
-    os.replace(part, folder / name)
-    with (folder / "index.jsonl").open("a") as file:
-        file.write(json.dumps({"file": name, "clips": clips, "sha256": digest}) + "\n")
+    try:
+        with writing(folder / name):
+            save_file({key: value.contiguous() for key, value in tensors.items()}, part)
+            digest = sha256_of(part)
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(part, folder / name)
+    except SafetensorError as error:  # its word for a full disk
+        drop_part(part)
+        raise UserError(f"{folder / name} cannot be written ({error}).") from error
+    except BaseException:
+        drop_part(part)
+        raise
+    _append(folder / "index.jsonl", json.dumps({"file": name, "clips": clips, "sha256": digest}) + "\n")
+
+
+def _append(path: Path, line: str) -> None:
+    """Add a whole line in one call, which other processes cannot come between; on a full disk, nothing."""
+    with writing(path), path.open("ab", buffering=0) as file:
+        before = file.seek(0, os.SEEK_END)
+        if file.write(line.encode()) != len(line):
+            file.truncate(before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(file.fileno())
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_index(folder: Path) -> list[Shard]:
@@ -70,7 +97,22 @@ def missing_shards(folder: Path, shards: int) -> list[int]:
     return [n for n in range(shards) if f"shard-{n:05d}.safetensors" not in done]
 
 
-def _open(path: Path) -> Any:
+def damaged_shards(folder: Path) -> list[str]:
+    """Names of the finished shards that are gone or differ from their sha256."""
+    found = []
+    for shard in read_index(folder):
+        path = folder / shard.file
+        if not path.is_file() or sha256_of(path) != shard.sha256:
+            found.append(shard.file)
+    return found
+
+
+def open_shard(path: Path) -> Any:
+    """A shard's tensors by name, to be read in slices.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
@@ -87,7 +129,7 @@ class ShardReader:
         self.folder = folder
         self.shards = read_index(folder)
         self.per_shard = self.shards[0].clips
-        self._files = [_open(folder / s.file) for s in self.shards]
+        self._files = [open_shard(folder / s.file) for s in self.shards]
         self.names = sorted(set(self._files[0].keys()) - {"seeds"})
 
     def __len__(self) -> int:

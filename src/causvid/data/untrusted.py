@@ -139,12 +139,12 @@ def _ask(
     """The frames and the last word of a child that was given the file and nothing else."""
     errand = json.dumps({**request, "name": label, "limits": asdict(limits)})
     with _opened(path, label, limits) as file:
-        child = _start(errand, file)
+        child = start_child(errand, file)
     late = threading.Event()
 
     def give_up() -> None:
         late.set()
-        _kill(child)
+        end_child(child)
 
     watch = threading.Timer(limits.wall_seconds, give_up)
     watch.daemon = True
@@ -152,7 +152,7 @@ def _ask(
     try:
         frames, verdict = _receive(cast(BufferedIOBase, child.stdout), label, limits, frame_bytes)
     finally:
-        status = _kill(child)
+        status = end_child(child)
         watch.cancel()
         cast(BufferedIOBase, child.stdout).close()
     if late.is_set():
@@ -165,9 +165,12 @@ def _ask(
     return frames, verdict
 
 
-def _start(errand: str, file: BufferedIOBase) -> "subprocess.Popen[bytes]":
+def start_child(
+    errand: str, file: BufferedIOBase, *, module: str = "causvid.data.untrusted_child"
+) -> "subprocess.Popen[bytes]":
+    """A process that runs `module` with this argument, reads the file and answers in its standard output."""
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "causvid.data.untrusted_child", errand],
+        [sys.executable, "-P", "-m", module, errand],
         stdin=file.fileno(),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -177,7 +180,7 @@ def _start(errand: str, file: BufferedIOBase) -> "subprocess.Popen[bytes]":
     )
 
 
-def _kill(child: "subprocess.Popen[bytes]") -> int:
+def end_child(child: "subprocess.Popen[bytes]") -> int:
     """End it, and what it may have started; gives the status with which it ended."""
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)

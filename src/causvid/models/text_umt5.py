@@ -108,6 +108,18 @@ class UMT5Text:
             self._encoder.to(self.device)
         return self
 
+    def without_cache(self) -> "UMT5Text":
+        """The same encoder, keeping no prompts: a data set's would fill the cache."""
+        return UMT5Text(
+            self.weights,
+            self.tokenizer,
+            dtype=self.dtype,
+            device=self.device,
+            rows=self.rows,
+            cache=None,
+            after=self.after,
+        )
+
     def free(self) -> None:
         """Give back the memory of the encoder. The next new prompt loads it again."""
         self._encoder = self._tokenizer = None

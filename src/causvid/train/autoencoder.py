@@ -20,7 +20,7 @@ from causvid.models.vae_tiny import TinyVAE, TinyVAEConfig, fold, unfold
 from causvid.nn.streaming import StreamMemory
 from causvid.pixels import to_uint8
 from causvid.train.data import WorldsConfig, random_scenes
-from causvid.train.stage import Loss, Preview
+from causvid.train.stage import WHOLE, Loss, Preview, Share
 from causvid.types import Video
 
 
@@ -54,7 +54,7 @@ class Autoencoder:
     def roles(self, step: int) -> Sequence[str]:
         return ("vae",)
 
-    def batch(self, step: int, rng: torch.Generator) -> tuple[Video, Tensor]:
+    def batch(self, step: int, rng: torch.Generator, share: Share = WHOLE) -> tuple[Video, Tensor]:
         config = self.config
         scenes, starts = random_scenes(config.worlds, config.batch, config.frames, rng)
         device = next(self.vae.parameters()).device

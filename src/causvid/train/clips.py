@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from causvid.config import build, read_toml
 from causvid.data import worlds
 from causvid.data.latents import ShardReader
 from causvid.errors import UserError
-from causvid.models.text import TinyText
+from causvid.models.text import TextEncoder, TinyText
 from causvid.nn.text import TextTokens
 from causvid.train.data import numpy_rng
 from causvid.train.encode import EncodeConfig
@@ -33,6 +33,11 @@ class Prompts:
     def __len__(self) -> int:
         return len(self.first)
 
+    @property
+    def labels(self) -> list[str]:
+        """For people to read."""
+        return [a if a == b else f"{a} / {b}" for a, b in zip(self.first, self.second, strict=True)]
+
     def encode(self, text: TinyText, *, drop: Tensor | None = None) -> TextTokens:
         """Both texts as one `TextTokens`; where `drop` is set, the empty prompt instead."""
         keep = [True] * len(self) if drop is None else (~drop).tolist()
@@ -43,9 +48,32 @@ class Prompts:
 
 
 @dataclass(frozen=True)
+class EncodedPrompts:
+    """Captions that were encoded before."""
+
+    tokens: TextTokens
+    labels: Sequence[str]
+    """The captions, for people to read."""
+    empty: Float[Tensor, "r e"]
+    """The rows of the empty prompt."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def encode(self, text: TextEncoder | None, *, drop: Tensor | None = None) -> TextTokens:
+        """The rows, whatever encoder there is; where `drop` is set, those of the empty prompt."""
+        if drop is None or not drop.any():
+            return self.tokens
+        tokens, lengths = self.tokens.tokens.clone(), self.tokens.lengths.clone()
+        tokens[drop], lengths[drop] = 0, len(self.empty)
+        tokens[drop, : len(self.empty)] = self.empty
+        return TextTokens(tokens, lengths)
+
+
+@dataclass(frozen=True)
 class ClipBatch:
     latents: Latents
-    prompts: Prompts
+    prompts: Prompts | EncodedPrompts
     near: Bool[Tensor, "b f 1 h w"] | None = None
     """Which places show the object, where the renderer knows."""
 
@@ -58,8 +86,8 @@ class EncodedClips:
         self.config = build(EncodeConfig, read_toml(folder / "encode.toml"), "encode.toml")
         self.reader.expect(self.config.clips)
 
-    def batch(self, count: int, frames: int, rng: torch.Generator) -> ClipBatch:
-        """`count` windows of `frames` latent frames, at any offset.
+    def batch(self, count: int, frames: int, rng: torch.Generator, *, first: int = 0) -> ClipBatch:
+        """`count` windows of `frames` latent frames, at any offset; `first` changes nothing here.
 
         One in four windows begins with its clip: only those have seen no earlier pixels.
         """

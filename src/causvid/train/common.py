@@ -1,10 +1,11 @@
 """What the stages from the teacher on have in common: frozen parts, previews, scores."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from causvid.data import worlds
 from causvid.errors import UserError
@@ -13,58 +14,88 @@ from causvid.generate.rollout import Renoise, rollout
 from causvid.models.bundle import Bundle
 from causvid.models.denoiser import Denoiser
 from causvid.models.spec import ModelSpec
-from causvid.models.text import TinyText
+from causvid.models.text import TextEncoder, TinyText
 from causvid.models.vae_tiny import TinyVAE
+from causvid.models.vae_wan import WanVAE
 from causvid.nn.text import TextTokens
 from causvid.nn.transformer import TransformerConfig, VideoTransformer
 from causvid.pixels import to_uint8
-from causvid.train.clips import window_prompts
+from causvid.train.clips import EncodedClips, EncodedPrompts, Prompts, window_prompts
+from causvid.train.own_videos import OwnVideos
 from causvid.train.stage import Preview
 from causvid.types import Latents, Sigma
+
+PREVIEWED = 4
+"""Clips of somebody's own videos that a preview shows: theirs may be large."""
 
 
 @dataclass(frozen=True)
 class Parts:
     """The autoencoder and the text encoder a denoiser is trained with; both stay as they are."""
 
-    vae: TinyVAE
-    text: TinyText
+    vae: TinyVAE | WanVAE
+    text: TextEncoder | None
+    """None where captions are encoded already."""
     spec: ModelSpec
-    """Of the model the autoencoder came from."""
+    """Of the model the autoencoder came from, with size and rate of somebody's own videos."""
     history: Mapping[str, Mapping[str, Any]]
     """Provenance of everything the inputs were made of."""
+    own: OwnVideos | None = None
+    """Somebody's videos, where they take the place of the rendered domain."""
 
     @staticmethod
-    def of(inputs: Mapping[str, Bundle]) -> "Parts":
+    def of(inputs: Mapping[str, Bundle], clips: EncodedClips | OwnVideos | None = None) -> "Parts":
         """From [inputs] `vae` and `text`, or from `teacher`, which has both.
 
         Raises:
-            UserError: a part is missing.
+            UserError: a part is missing, or `clips` were encoded with others.
         """
         vae = inputs.get("vae", inputs.get("teacher"))
         text = inputs.get("text", inputs.get("teacher"))
         eyes, ears = (None if vae is None else vae.vae), (None if text is None else text.text)
-        if vae is None or not isinstance(eyes, TinyVAE) or not isinstance(ears, TinyText):
+        own = clips if isinstance(clips, OwnVideos) else None
+        sighted = isinstance(eyes, TinyVAE if own is None else (TinyVAE, WanVAE))
+        if vae is None or not sighted or (own is None and not isinstance(ears, TinyText)):
             raise UserError(
                 "[inputs] must name a model with an autoencoder (vae) and one with a text encoder (text), "
-                "both of our own kind."
+                "both of our own kind; with clips that causvid encode made of videos, any autoencoder will do."
             )
         history = {
             part: facts for bundle in inputs.values() for part, facts in bundle.spec.provenance.items()
         }
-        return Parts(eyes, ears, vae.spec, history)
+        spec = replace(vae.spec, text=None if text is None else text.spec.text)
+        if own is not None:
+            own.check(eyes, ears)
+            spec = replace(spec, size=own.facts.size, fps=own.facts.fps)
+        return Parts(eyes, ears, spec, history, own)
 
     @property
     def device(self) -> torch.device:
-        return self.vae.latent_mean.device
+        return next(self.vae.parameters()).device
+
+    @property
+    def frozen(self) -> dict[str, nn.Module]:
+        """The networks among them."""
+        named = {"vae": self.vae, "text": self.text}
+        return {name: part for name, part in named.items() if isinstance(part, nn.Module)}
+
+    def read(self, prompts: Prompts | EncodedPrompts, *, drop: torch.Tensor | None = None) -> TextTokens:
+        """The rows of prompts; where `drop` is set, of the empty one."""
+        if isinstance(prompts, EncodedPrompts):
+            return prompts.encode(self.text, drop=drop).to(self.device)
+        assert isinstance(self.text, TinyText)
+        return prompts.encode(self.text, drop=drop)
 
     def negative(self, count: int) -> TextTokens:
-        """The empty prompt."""
+        """The prompt that guidance moves away from; of our own models the empty one."""
+        if self.own is not None:
+            return self.own.negative(count).to(self.device)
+        assert self.text is not None
         return self.text([""] * count)
 
     def latent_shape(self, count: int, frames: int) -> tuple[int, int, int, int, int]:
         height, width = self.vae.geometry.latent_size(*self.spec.size)
-        return count, frames, self.vae.config.latent_channels, height, width
+        return count, frames, self.vae.geometry.latent_channels, height, width
 
     def noise(self, count: int, frames: int, rng: torch.Generator) -> Latents:
         """Drawn on the CPU, so that every device sees the same."""
@@ -82,14 +113,16 @@ class Parts:
         guidance: float = 1.0,
         count: int = 12,
     ) -> Preview:
-        """Clips of unpicked held-out prompts."""
-        seeds = torch.randint(2**40, (count,), generator=rng).tolist()
-        scenes = [worlds.scene(s, split="heldout", change_probability=0.3, frames=4 * frames) for s in seeds]
-        prompts = window_prompts(scenes, [0] * count, frames, rng)
+        """Clips of unpicked held-out prompts, or of the first captions of somebody's own videos."""
+        if self.own is not None:
+            count = min(PREVIEWED, count)
+            prompts: Prompts | EncodedPrompts = self.own.ordered_prompts(count, first=0)
+        else:
+            prompts = heldout_prompts(count, frames, rng)
         latents = rollout(
             denoiser,
             self.noise(count, frames, rng),
-            prompts.encode(self.text),
+            self.read(prompts),
             layout=layout,
             sigmas=sigmas,
             rng=rng,
@@ -97,22 +130,29 @@ class Parts:
             negative=self.negative(count),
             guidance=guidance,
         )
-        labels = [a if a == b else f"{a} / {b}" for a, b in zip(prompts.first, prompts.second, strict=True)]
-        return Preview(to_uint8(self.vae.decode(latents)).cpu(), labels)
+        return Preview(to_uint8(self.vae.decode(latents)).cpu(), prompts.labels)
 
     def bundle(self, denoiser: Denoiser, *, name: str, provenance: Mapping[str, Any], **spec: Any) -> Bundle:
         """A complete model around `denoiser`; `spec` are further fields of `ModelSpec`."""
         described = ModelSpec(
             name=name,
-            fps=worlds.FPS,
+            fps=worlds.FPS if self.own is None else self.spec.fps,
             size=self.spec.size,
             vae=self.vae.config,
-            text=self.text.config,
+            text=self.spec.text,
+            negative=self.spec.negative,
             transformer=denoiser.transformer.config,
             provenance={**{k: dict(v) for k, v in self.history.items()}, name: dict(provenance)},
             **spec,
         )
         return Bundle(spec=described, vae=self.vae, text=self.text, denoiser=denoiser)
+
+
+def heldout_prompts(count: int, frames: int, rng: torch.Generator) -> Prompts:
+    """Prompts of the rendered domain that no training sees."""
+    seeds = torch.randint(2**40, (count,), generator=rng).tolist()
+    scenes = [worlds.scene(s, split="heldout", change_probability=0.3, frames=4 * frames) for s in seeds]
+    return window_prompts(scenes, [0] * count, frames, rng)
 
 
 def fresh_denoiser(config: TransformerConfig, start: Bundle | None = None) -> Denoiser:

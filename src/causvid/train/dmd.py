@@ -32,10 +32,11 @@ from causvid.generate.rollout import rollout
 from causvid.models.bundle import Bundle
 from causvid.models.spec import check_sigmas
 from causvid.nn.text import TextTokens
-from causvid.train.clips import ClipBatch, EncodedClips, window_prompts
+from causvid.train.clips import ClipBatch, EncodedPrompts, Prompts, window_prompts
 from causvid.train.common import Parts, fresh_denoiser, guided_velocity, per_chunk, velocity_of
+from causvid.train.own_videos import OwnVideos, first_sample, open_clips
 from causvid.train.runs import step_rng
-from causvid.train.stage import Loss, Preview
+from causvid.train.stage import WHOLE, Loss, Preview, Share
 from causvid.types import Latents, Sigma
 
 SHARED_BY_RANKS = 2**31
@@ -49,6 +50,9 @@ class DmdConfig:
     """What [inputs] teacher must be. A causal one, and its critic, score chunks under a clean past."""
     clips: str = "latents"
     """Encoded clips, for student_input "data"."""
+    prompts: str | None = None
+    """For student_input "rollout": a folder that `causvid encode` made of videos, whose captions are
+    followed. None: prompts of the rendered domain."""
     batch: int = 8
     frames: int = 12
     """Latent frames per clip."""
@@ -107,20 +111,20 @@ class Dmd:
             raise UserError(
                 f"[dmd] teacher is {config.teacher!r}, but [inputs] teacher names a {kind} model."
             )
-        self.config, self.parts = config, Parts.of(inputs)
+        self.clips = open_clips(folder / config.clips) if config.student_input == "data" else None
+        own = OwnVideos(folder / config.prompts) if self.clips is None and config.prompts else None
+        self.config, self.parts = config, Parts.of(inputs, self.clips or own)
         self.teacher = teacher.denoiser
         self.teacher_layout = teacher.spec.layout
         self.student = fresh_denoiser(teacher.spec.transformer, inputs.get("student", teacher))
         self.critic = fresh_denoiser(teacher.spec.transformer, teacher)
-        self.clips = EncodedClips(folder / config.clips) if config.student_input == "data" else None
         self.trainable: Mapping[str, nn.Module] = {
             "student": self.student.transformer,
             "critic": self.critic.transformer,
         }
         self.frozen: Mapping[str, nn.Module] = {
             "teacher": self.teacher,
-            "vae": self.parts.vae,
-            "text": self.parts.text,
+            **self.parts.frozen,
         }
 
     def roles(self, step: int) -> Sequence[str]:
@@ -128,28 +132,34 @@ class Dmd:
         after = step - self.config.critic_warmup
         return ("student", "critic") if after >= 0 and after % self.config.critic_steps == 0 else ("critic",)
 
-    def batch(self, step: int, rng: torch.Generator) -> DmdBatch:
+    def batch(self, step: int, rng: torch.Generator, share: Share = WHOLE) -> DmdBatch:
         config = self.config
         shared = step_rng(0, SHARED_BY_RANKS, step)
+        first = first_sample(step, config.batch, share)
         exit_step = int(torch.randint(len(config.sigmas), (), generator=shared))
         if self.clips is not None:
-            return DmdBatch(self.clips.batch(config.batch, config.frames, rng), exit_step, 0)
+            return DmdBatch(self.clips.batch(config.batch, config.frames, rng, first=first), exit_step, 0)
         chunk = config.layout.frames_per_chunk
         past = chunk * int(torch.randint(config.past_frames // chunk + 1, (), generator=shared))
-        frames = past + config.frames
+        no_latents = torch.empty(self.parts.latent_shape(config.batch, past + config.frames), device="meta")
+        prompts = self._prompts(past + config.frames, rng, first=first)
+        return DmdBatch(ClipBatch(no_latents, prompts), exit_step, past)
+
+    def _prompts(self, frames: int, rng: torch.Generator, *, first: int) -> Prompts | EncodedPrompts:
+        """What rollouts follow: captions of somebody's own videos, or of fresh scenes."""
+        config = self.config
+        if self.parts.own is not None:
+            return self.parts.own.ordered_prompts(config.batch, first=first)
         seeds = torch.randint(2**40, (config.batch,), generator=rng).tolist()
         scenes = [
             worlds.scene(s, change_probability=config.change_probability, frames=4 * frames) for s in seeds
         ]
-        prompts = window_prompts(scenes, [0] * config.batch, frames, rng)
-        no_latents = torch.empty(self.parts.latent_shape(config.batch, frames), device="meta")
-        return DmdBatch(ClipBatch(no_latents, prompts), exit_step, past)
+        return window_prompts(scenes, [0] * config.batch, frames, rng)
 
     def loss(self, role: str, batch: DmdBatch, rng: torch.Generator) -> Loss:
         with torch.no_grad():
-            text = batch.clips.prompts.encode(self.parts.text)
-        assert text.parts is not None
-        judged = text.with_parts(text.parts[:, batch.past :])
+            text = self.parts.read(batch.clips.prompts)
+        judged = text if text.parts is None else text.with_parts(text.parts[:, batch.past :])
         with torch.set_grad_enabled(role == "student"):
             x0 = self.student_clip(batch, text, rng)[:, batch.past :]
         return (

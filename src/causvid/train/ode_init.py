@@ -24,8 +24,8 @@ from causvid.flow.losses import ode_regression_loss
 from causvid.flow.schedule import x0_from_velocity
 from causvid.models.bundle import Bundle
 from causvid.train.common import Parts, fresh_denoiser, per_chunk, velocity_of
-from causvid.train.stage import Loss, Preview
-from causvid.train.trajectories import TrajectoriesConfig
+from causvid.train.stage import WHOLE, Loss, Preview, Share
+from causvid.train.trajectories import TrajectoriesConfig, own_videos, sample_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,15 +47,15 @@ class OdeInit:
             raise UserError("ODE initialisation needs [inputs] teacher, a model with a transformer.")
         self.config = config
         self.teacher = inputs["teacher"].spec
-        self.parts = Parts.of(inputs)
-        self.denoiser = fresh_denoiser(self.teacher.transformer, inputs["teacher"])  # type: ignore[arg-type]
         self.reader = TrajectoryReader(folder / config.trajectories)
         source = folder / config.trajectories / "trajectories.toml"
         self.source = build(TrajectoriesConfig, read_toml(source), source.name)
+        self.parts = Parts.of(inputs, own_videos(self.source, folder))
+        self.denoiser = fresh_denoiser(self.teacher.transformer, inputs["teacher"])  # type: ignore[arg-type]
         self.reader.expect(self.source.samples)
         self._check_chunks()
         self.trainable: Mapping[str, nn.Module] = {"student": self.denoiser.transformer}
-        self.frozen: Mapping[str, nn.Module] = {"vae": self.parts.vae, "text": self.parts.text}
+        self.frozen: Mapping[str, nn.Module] = self.parts.frozen
 
     def _check_chunks(self) -> None:
         mine, solved = self.config.layout.spans(self.source.frames), self.teacher.layout
@@ -68,7 +68,7 @@ class OdeInit:
     def roles(self, step: int) -> Sequence[str]:
         return ("student",)
 
-    def batch(self, step: int, rng: torch.Generator) -> Trajectories:
+    def batch(self, step: int, rng: torch.Generator, share: Share = WHOLE) -> Trajectories:
         return self.reader.batch(self.config.batch, rng)
 
     def loss(self, role: str, batch: Trajectories, rng: torch.Generator) -> Loss:
@@ -85,7 +85,7 @@ class OdeInit:
         x_t = states.gather(
             1, chosen.to(device)[:, None, :, None, None, None].expand(b, 1, *states.shape[2:])
         )[:, 0]
-        text = self.source.prompts(batch.seeds).encode(self.parts.text)
+        text = sample_text(self.source, self.parts, batch.seeds)
         x0 = batch.x0.to(device)
         if batch.clean is None:
             velocity = self.denoiser.transformer(x_t, sigma, text, mask=layout.mask(f))

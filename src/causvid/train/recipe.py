@@ -26,6 +26,8 @@ from causvid.models.bundle import EMBEDDED, Bundle, load_bundle
 from causvid.models.vae_tiny import TinyVAE
 from causvid.train import parallel
 from causvid.train.encode import EncodeConfig, encode
+from causvid.train.encode_videos import VideosConfig, encode_videos
+from causvid.train.encoders import load_encoders
 from causvid.train.runs import Run, keep_config
 from causvid.train.stage import Stage
 from causvid.train.trainer import LoopConfig, train
@@ -154,7 +156,10 @@ def run_encode(
 ) -> Path:
     """Encode the clips of a recipe into the folder `out`; what is there already is kept."""
     path = find_recipe(name)
-    config = build(EncodeConfig, read_recipe(path, budget=budget, overrides=overrides), path.name)
+    table = read_recipe(path, budget=budget, overrides=overrides)
+    if "source" in table:
+        return _run_encode_videos(build(VideosConfig, table, path.name), out, pick_device(device))
+    config = build(EncodeConfig, table, path.name)
     ranks = parallel.start()
     vae = load_bundle(_beside(out, config.vae), device=pick_device(device)).vae
     if not isinstance(vae, TinyVAE):
@@ -162,6 +167,15 @@ def run_encode(
     if ranks.is_main:
         keep_config(out / "encode.toml", config)
     encode(config, vae, out, ranks=ranks)
+    return out
+
+
+def _run_encode_videos(config: VideosConfig, out: Path, device: torch.device) -> Path:
+    ranks = parallel.start()
+    if ranks.is_main:
+        keep_config(out / "encode.toml", config)
+    encoders = load_encoders(_beside(out, config.vae), _beside(out, config.text or config.vae), device=device)
+    encode_videos(config, encoders, out, ranks=ranks)
     return out
 
 

@@ -1,6 +1,6 @@
-"""Folders of shards, made by several processes: what encoding and trajectories have in common."""
+"""Work that comes in numbered pieces, made by several processes: encoding and trajectories."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -26,13 +26,40 @@ def share_shards(
         label: what is being done, for the progress line.
     """
     missing = missing_shards(folder, shards)
-    bar = Progress(shards, label=label, unit="shard", done=shards - len(missing))
+
+    def work(numbers: Sequence[int], after: Callable[[], None]) -> None:
+        make_shards(folder, numbers=numbers, make=make, after=after)
+
+    share(missing, total=shards, work=work, ranks=ranks, label=label, unit="shard")
+
+
+def share(
+    missing: Sequence[int],
+    *,
+    total: int,
+    work: Callable[[Sequence[int], Callable[[], None]], None],
+    ranks: Ranks,
+    label: str,
+    unit: str,
+    each: int = 1,
+) -> None:
+    """Do the missing pieces of a work, divided over processes; returns when all are done.
+
+    Args:
+        missing: numbers of the pieces that are not done yet; the same on all ranks.
+        total: pieces in all.
+        work: does the pieces of these numbers, and calls its second argument behind each.
+        label: what is being done, for the progress line.
+        unit: what is counted there.
+        each: so many of them in a piece.
+    """
+    bar = Progress(total * each, label=label, unit=unit, done=(total - len(missing)) * each)
 
     def show() -> None:
         if ranks.is_main:
-            bar.update(min(ranks.size, shards - bar.done))
+            bar.update(min(ranks.size * each, total * each - bar.done))
 
     ranks.wait()
     with bar if ranks.is_main else nullcontext():
-        make_shards(folder, numbers=missing[ranks.rank :: ranks.size], make=make, after=show)
+        work(missing[ranks.rank :: ranks.size], show)
     ranks.wait()

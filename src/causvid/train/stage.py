@@ -11,6 +11,17 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
+class Share:
+    """Which part of a step's batch: all of them together make the step."""
+
+    number: int
+    of: int
+
+
+WHOLE = Share(0, 1)
+
+
+@dataclass(frozen=True)
 class Loss:
     """A scalar to minimise and what to write down about it."""
 
@@ -46,8 +57,8 @@ class Stage(Protocol):
         """Which roles are updated at this step, in this order."""
         ...
 
-    def batch(self, step: int, rng: torch.Generator) -> Any:
-        """The data of this step: a function of the step and `rng`, so that resuming needs no position."""
+    def batch(self, step: int, rng: torch.Generator, share: Share = WHOLE) -> Any:
+        """The data of this share of a step: a function of the three, so that resuming needs no position."""
         ...
 
     def loss(self, role: str, batch: Any, rng: torch.Generator) -> Loss: ...

@@ -21,9 +21,10 @@ from causvid.flow.losses import flow_matching_loss
 from causvid.flow.schedule import FlowSchedule, add_noise, draw_logit_normal
 from causvid.models.bundle import Bundle
 from causvid.nn.transformer import TransformerConfig
-from causvid.train.clips import ClipBatch, EncodedClips
+from causvid.train.clips import ClipBatch
 from causvid.train.common import Parts, fresh_denoiser, per_chunk, velocity_of
-from causvid.train.stage import Loss, Preview
+from causvid.train.own_videos import first_sample, open_clips
+from causvid.train.stage import WHOLE, Loss, Preview, Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,28 +66,31 @@ class Teacher:
 
     def __init__(self, config: TeacherConfig, inputs: Mapping[str, Bundle], *, folder: Path) -> None:
         self.config = config
-        self.parts = Parts.of(inputs)
+        self.clips = open_clips(folder / config.clips)
+        self.parts = Parts.of(inputs, self.clips)
         self.denoiser = fresh_denoiser(config.transformer, inputs.get("teacher"))
-        self.clips = EncodedClips(folder / config.clips)
         self.layout = config.layout if config.causal else None
         self.trainable: Mapping[str, nn.Module] = {"teacher": self.denoiser.transformer}
-        self.frozen: Mapping[str, nn.Module] = {"vae": self.parts.vae, "text": self.parts.text}
+        self.frozen: Mapping[str, nn.Module] = self.parts.frozen
 
     def roles(self, step: int) -> Sequence[str]:
         return ("teacher",)
 
-    def batch(self, step: int, rng: torch.Generator) -> ClipBatch:
-        periods = self.config.periods
-        period = next((p for p in periods if step < p.until), periods[-1])
-        return self.clips.batch(period.batch, period.frames, rng)
+    def batch(self, step: int, rng: torch.Generator, share: Share = WHOLE) -> ClipBatch:
+        begin, before = 0, 0
+        for period in self.config.periods:
+            if step < period.until or period is self.config.periods[-1]:
+                break
+            before += (period.until - begin) * period.batch * share.of
+            begin = period.until
+        first = before + first_sample(step - begin, period.batch, share)
+        return self.clips.batch(period.batch, period.frames, rng, first=first)
 
     def loss(self, role: str, batch: ClipBatch, rng: torch.Generator) -> Loss:
         x0 = batch.latents.to(self.parts.device)
         b, f = x0.shape[:2]
         with torch.no_grad():
-            text = batch.prompts.encode(
-                self.parts.text, drop=torch.rand(b, generator=rng) < self.config.drop_prompt
-            )
+            text = self.parts.read(batch.prompts, drop=torch.rand(b, generator=rng) < self.config.drop_prompt)
         noise = torch.randn(x0.shape, generator=rng).to(x0)
         sigma = self._draw_levels(b, f, rng).to(x0)
         x_t = add_noise(x0, noise, sigma)

@@ -18,7 +18,7 @@ from causvid.models.bundle import Bundle
 from causvid.models.spec import ModelSpec
 from causvid.models.text import PADDING, TinyText, TinyTextConfig
 from causvid.train.data import WorldsConfig, numpy_rng, random_scenes
-from causvid.train.stage import Loss, Preview
+from causvid.train.stage import WHOLE, Loss, Preview, Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,9 @@ class TextStage:
     def roles(self, step: int) -> Sequence[str]:
         return ("text",)
 
-    def batch(self, step: int, rng: torch.Generator) -> tuple[list[str], dict[str, Tensor]]:
+    def batch(
+        self, step: int, rng: torch.Generator, share: Share = WHOLE
+    ) -> tuple[list[str], dict[str, Tensor]]:
         """Captions, and per factor the number of its value in each; the last number is "not mentioned"."""
         scenes, _ = random_scenes(WorldsConfig(change_probability=0.4), self.config.batch, 60, rng)
         wording = numpy_rng(rng)

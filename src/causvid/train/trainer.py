@@ -26,7 +26,7 @@ from causvid.progress import Progress
 from causvid.train import runs
 from causvid.train.optim import OptimizerConfig, RoleOptimizer
 from causvid.train.parallel import Ranks
-from causvid.train.stage import Stage
+from causvid.train.stage import Share, Stage
 
 NON_FINITE_LIMIT = 10
 """Updates of a role in a row with a non-finite loss after which a run stops."""
@@ -72,14 +72,14 @@ def train(
     if ranks.is_main:
         run.forget_after(start)
     ranks.wait()
-    shares = ranks.shares(config.ranks)
+    shares, total = ranks.shares(config.ranks), config.ranks or ranks.size
     seconds_before, began = run.seconds_so_far(), time.monotonic()
     meter, faults = runs.Meter(), _Faults(skipped)
     bar = Progress(config.steps, label=label, unit="step", done=start)
     with _interruptible() as interrupted, bar if ranks.is_main else nullcontext():
         for step in range(start, config.steps):
-            sources = [runs.step_rng(config.seed, share, step) for share in shares]
-            batches = [(stage.batch(step, rng), rng) for rng in sources]
+            sources = [(n, runs.step_rng(config.seed, n, step)) for n in shares]
+            batches = [(stage.batch(step, rng, Share(n, total)), rng) for n, rng in sources]
             for role in stage.roles(step):
                 metrics = []
                 for batch, rng in batches:

@@ -26,6 +26,7 @@ from causvid.models.spec import check_sigmas
 from causvid.nn.text import TextTokens
 from causvid.train.clips import Prompts, window_prompts
 from causvid.train.common import Parts, guided_velocity
+from causvid.train.own_videos import OwnVideos
 from causvid.train.parallel import Ranks
 from causvid.train.runs import step_rng
 from causvid.train.shards import share_shards
@@ -50,6 +51,10 @@ class TrajectoriesConfig:
     """Euler steps; their grid must contain the student's levels."""
     guidance: float = 2.0
     change_probability: float = 0.3
+    """Of the rendered domain's scenes, which give the prompts where there are no clips."""
+    clips: str | None = None
+    """A folder that `causvid encode` made of videos, beside this one: sample number n follows the caption
+    of clip n, counted round, so more samples than clips are several noises for each."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
 
     def __post_init__(self) -> None:
@@ -112,9 +117,14 @@ def solve(
     return torch.stack([states[i] for i in keep], dim=1), states[-1]
 
 
+def own_videos(config: TrajectoriesConfig, beside: Path) -> OwnVideos | None:
+    """The clips whose captions are followed, in a folder beside that of the trajectories."""
+    return None if config.clips is None else OwnVideos(beside / config.clips)
+
+
 def make_trajectories(config: TrajectoriesConfig, teacher: Bundle, folder: Path, *, ranks: Ranks) -> None:
     """Solve the samples that are not in `folder` yet, divided over ranks by shard."""
-    parts = Parts.of({"teacher": teacher})
+    parts = Parts.of({"teacher": teacher}, own_videos(config, folder.parent))
     if teacher.denoiser is None:
         raise UserError(f"the model {teacher.spec.name!r} has no transformer to solve.")
     denoiser, schedule, layout = teacher.denoiser, teacher.spec.schedule, teacher.spec.layout
@@ -130,7 +140,7 @@ def make_trajectories(config: TrajectoriesConfig, teacher: Bundle, folder: Path,
         if layout is not None:
             truth = true_clips(config, parts, seeds)
             how, stored["clean"] = {"clean": truth, "layout": layout}, truth.half().cpu()
-        text = config.prompts(seeds).encode(parts.text)
+        text = sample_text(config, parts, seeds)
         negative = parts.negative(len(seeds))
         states, x0 = solve(denoiser, noise, text, negative, config=config, schedule=schedule, **how)
         stored |= {"states": states.half().cpu(), "x0": x0.half().cpu()}
@@ -139,9 +149,23 @@ def make_trajectories(config: TrajectoriesConfig, teacher: Bundle, folder: Path,
     share_shards(folder, shards=shards, make=make, ranks=ranks, label="trajectories")
 
 
+def sample_text(config: TrajectoriesConfig, parts: Parts, seeds: list[int]) -> TextTokens:
+    """The encoded prompts of samples, a function of their seeds."""
+    if parts.own is not None:
+        return parts.read(parts.own.prompts(clip_numbers(config, parts.own, seeds)))
+    return parts.read(config.prompts(seeds))
+
+
+def clip_numbers(config: TrajectoriesConfig, own: OwnVideos, seeds: list[int]) -> list[int]:
+    """Which clip each sample follows."""
+    return [(seed - config.seed) % len(own) for seed in seeds]
+
+
 @torch.no_grad()
 def true_clips(config: TrajectoriesConfig, parts: Parts, seeds: list[int]) -> Latents:
-    """Ground truth for a causal teacher's past: the scenes of the samples, rendered and encoded."""
+    """Ground truth for a causal teacher's past: the scenes of the samples, rendered and encoded, or clips."""
+    if parts.own is not None:
+        return parts.own.windows(clip_numbers(config, parts.own, seeds), config.frames, None).to(parts.device)
     scenes = [config.scene(s) for s in seeds]
     video, _ = worlds.render(scenes, 4 * config.frames, size=parts.spec.size, device=parts.device)
     return parts.vae.encode(video)

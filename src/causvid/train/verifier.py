@@ -24,7 +24,7 @@ from causvid.models.verifier import Judge, JudgeConfig
 from causvid.pixels import to_uint8
 from causvid.train.data import WorldsConfig
 from causvid.train.lessons import HEADS, LESSONS, Lesson, Teaching
-from causvid.train.stage import Loss, Preview
+from causvid.train.stage import WHOLE, Loss, Preview, Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class Verifier:
     def roles(self, step: int) -> Sequence[str]:
         return ("judge",)
 
-    def batch(self, step: int, rng: torch.Generator) -> Lesson:
+    def batch(self, step: int, rng: torch.Generator, share: Share = WHOLE) -> Lesson:
         return self._lesson(self.config.batch, self.config.worlds, rng)
 
     def _lesson(

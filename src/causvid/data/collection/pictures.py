@@ -1,0 +1,97 @@
+"""A video of a collection becomes pictures of one size and rate, and facts about it.
+
+What is asked of a file is an `Errand`, which goes as JSON to a process of its own. Loads
+no torch, so that such a process starts quickly. Knows open files, nothing of paths.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from io import BufferedIOBase
+from typing import Any
+
+from causvid.data.decoding import (
+    DEMUXERS,
+    ClipLimits,
+    Fit,
+    Picture,
+    Span,
+    clip_info,
+    clip_pictures,
+    open_clip,
+)
+from causvid.errors import UserError
+
+ACCEPTED = "a video of a kind that is accepted (MP4, MOV, MKV, WebM, GIF)"
+ALLOWED = f"{DEMUXERS},gif"
+MISSING_SHARE, MISSING_SECONDS = 0.1, 0.5
+"""How much shorter than it says a sound file may be: the last frame has no end, rates are rounded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Errand:
+    """What to read of a file."""
+
+    name: str
+    """Of the file, for messages."""
+    size: tuple[int, int]
+    fit: Fit
+    fps: float
+    spans: tuple[Span, ...] | None = None
+    """Frames at that rate, in rising order; None for all, and then the length is checked."""
+    most_pixels: int
+    most_seconds: float
+
+
+Facts = dict[str, Any]
+"""height, width (stored), rotation, fps, seconds, codec, audio, frames (given out)."""
+Pictures = Generator[Picture, None, Facts]
+
+
+def pictures_of(file: BufferedIOBase, errand: Errand) -> Pictures:
+    """The frames, upright and fitted; returns the facts.
+
+    Raises:
+        UserError: beyond a limit, no video, or shorter than it says. Damage is any other exception.
+    """
+    limits = ClipLimits(pixels=errand.most_pixels, seconds=errand.most_seconds)
+    with open_clip(file, demuxers=ALLOWED, pixels=errand.most_pixels) as container:
+        info = clip_info(container, errand.name)
+        stream = container.streams.video[0]
+        claimed = _claimed_seconds(stream, info.seconds)
+        frames = 0
+        asked = {"fps": errand.fps, "size": errand.size, "fit": errand.fit, "spans": errand.spans}
+        for picture in clip_pictures(container, errand.name, limits=limits, **asked):
+            frames += 1
+            yield picture
+        if errand.spans is None:
+            _check_length(errand.name, frames / errand.fps, claimed)
+        return {
+            "height": info.height,
+            "width": info.width,
+            "fps": round(info.fps, 3),
+            "seconds": round(frames / errand.fps, 3),
+            "codec": stream.codec_context.codec.canonical_name,
+            "audio": bool(container.streams.audio),
+            "frames": frames,
+        }
+
+
+def _claimed_seconds(stream: Any, container_seconds: float | None) -> float | None:
+    """How long the file says that its pictures last; sound may go on for longer."""
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    clock = str(stream.metadata.get("DURATION", "")).split(":")  # Matroska, as FFmpeg writes it
+    try:
+        hours, minutes, seconds = (float(part) for part in clock)
+    except ValueError:
+        return container_seconds
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def _check_length(name: str, seconds: float, claimed: float | None) -> None:
+    if not seconds:
+        raise UserError(f"{name} holds not a single frame that can be decoded.")
+    if claimed is not None and seconds < claimed - max(MISSING_SHARE * claimed, MISSING_SECONDS):
+        raise UserError(
+            f"{name} says that it lasts {claimed:.1f} s and holds {seconds:.1f} s: it is cut short."
+        )
