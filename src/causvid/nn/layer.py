@@ -10,7 +10,7 @@ Source: Wan 2.1, arXiv:2503.20314; one noise level per latent frame: CausVid, ar
 import math
 from collections.abc import Callable, Hashable
 from contextlib import nullcontext
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -37,9 +37,10 @@ Until = Literal["end", "keys"]
 KeysValues = tuple[Float[Tensor, "b s n d"], Float[Tensor, "b s n d"]]
 
 
-def product(layer: nn.Linear, x: Float[Tensor, "*any i"]) -> Float[Tensor, "*any o"]:
-    """A matrix product in the weights' dtype, or autocast's."""
-    return layer(x if x.dtype == layer.weight.dtype or autocasts(x) else x.to(layer.weight.dtype))
+def product(layer: nn.Module, x: Float[Tensor, "*any i"]) -> Float[Tensor, "*any o"]:
+    """A matrix product in the weights' dtype, or autocast's. The layer is linear, or one with adapters."""
+    dtype = cast(Tensor, layer.weight).dtype
+    return layer(x if x.dtype == dtype or autocasts(x) else x.to(dtype))
 
 
 def autocasts(x: Tensor) -> bool:
