@@ -1,11 +1,12 @@
 """Verbs that train, encode and reproduce. All of them go on where they were stopped."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from causvid.commands.words import Budget, Device, Folder, Overrides, RecipeName, run_folder
+from causvid.errors import UserError
 
 
 def train(
@@ -43,14 +44,35 @@ def trajectories(
 
 
 def reproduce(
-    name: Annotated[Positional[str], arg(metavar="NAME", help="tiny")],
+    name: Annotated[Positional[str], arg(metavar="NAME", help="tiny, or tables")],
     /,
     *,
     out: Annotated[Path | None, arg(help="where; runs/NAME by default", metavar="DIR")] = None,
     budget: Budget = "full",
+    suite: Literal["quick", "full"] = "quick",
+    arms: Annotated[Path | None, arg(metavar="DIR")] = None,
+    seeds: int = 3,
+    judges: Annotated[UseAppendAction[tuple[Path, ...]], arg(metavar="DIR")] = (),
     device: Device = "auto",
 ) -> None:
-    """Run every stage of a model, in order; finished ones are kept."""
+    """Run every stage of the model `tiny`, or make the paper's tables; what is finished is kept.
+
+    Args:
+        suite: of tables: quick measures the arms that are there, full trains what is missing first.
+        arms: of tables: the folder of the arms; arms/ or else runs/arms by default.
+        seeds: of tables: how many trainings of the arms that the hypotheses compare.
+        judges: of tables: a folder with trained judges, such as runs/tiny.
+    """
+    if name == "tables":
+        from causvid.commands.tables import reproduce_tables
+
+        if not 1 <= seeds <= 100:
+            raise UserError(f"seeds is {seeds}; it must be from 1 to 100.")
+        folder = reproduce_tables(
+            suite=suite, arms=arms, out=out, seeds=seeds, budget=budget, judges=judges, device=device
+        )
+        print(folder / "tables.md")
+        return
     from causvid.train.recipe import reproduce as run_chain
 
     print(run_chain(name, out=out or Path("runs") / name, budget=budget, device=device))

@@ -4,9 +4,10 @@
     FQ = (quality + realism) / 2                MS: smoothness; motion: the motion ratio's score
     TA = share of the mentioned factors that are shown
 
-The paper's are means of VBench's dimensions (its competition's code); these have their form and none of their
-networks. A frozen clip gets 3 / 3.5 of TQ but for its motion. The paper's TA has a second half, a
-cosine of two encoders, which does not exist here. Motion is defined only where the prompt tells one, and so is TQ.
+The paper's are means of VBench's dimensions (its competition's code); these have their form and none of
+their networks. A frozen clip gets 3 / 3.5 of TQ but for its motion. The paper's TA has a second half, a
+cosine of two encoders, which does not exist here. Motion is defined only where the prompt tells one, and so
+is TQ.
 
 Source of SC and BC: VBench, arXiv:2311.17982, with the judges' embedding of windows for its image features.
 """
