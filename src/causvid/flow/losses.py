@@ -44,6 +44,16 @@ def ode_regression_loss(predicted: Latents, x0: Latents, sigma: Sigma) -> Scalar
     return error.sum() / counted.sum().clamp(min=1)
 
 
+def consistency_loss(seen: Latents, wanted: Latents) -> Scalar:
+    """Mean squared distance between two views of one clean clip, from neighbouring levels.
+
+    Args:
+        seen: from the higher level, with grad.
+        wanted: from the lower one; gets no gradient.
+    """
+    return (wide(seen) - wide(wanted.detach())).square().mean()
+
+
 def dmd_gradient(x0: Latents, critic_x0: Latents, teacher_x0: Latents) -> tuple[Latents, Float[Tensor, " b"]]:
     """The direction in which the student's clips are more likely to the critic than to the teacher.
 

@@ -14,8 +14,8 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from causvid.errors import UserError
-from causvid.flow.schedule import wide
-from causvid.types import Latents
+from causvid.flow.schedule import per_frame, wide
+from causvid.types import Latents, Sigma
 
 Velocity = Callable[[Latents, float], Latents]
 Solver = Callable[[Velocity, Latents, Sequence[float]], Iterator[Latents]]
@@ -34,6 +34,12 @@ def euler(velocity: Velocity, x: Latents, sigmas: Sequence[float]) -> Iterator[L
     for sigma, following in pairwise(_falling(sigmas)):
         x = x + (following - sigma) * wide(velocity(x, sigma))
         yield x
+
+
+def euler_step(x: Latents, velocity: Latents, high: Sigma, low: Sigma) -> Latents:
+    """One of those steps where every frame has levels of its own, given in float64: differences of
+    neighbouring levels are small, and narrower numbers lose much of them."""
+    return wide(x) + per_frame((low.double() - high.double()).to(wide(x).dtype)) * wide(velocity)
 
 
 def unipc(velocity: Velocity, x: Latents, sigmas: Sequence[float]) -> Iterator[Latents]:

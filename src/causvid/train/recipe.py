@@ -226,6 +226,7 @@ def _beside(out: Path, value: str) -> str | Path:
 
 def _stages() -> dict[str, tuple[type, Callable[[Any, dict[str, Bundle], Path], Stage]]]:
     from causvid.train.autoencoder import Autoencoder, AutoencoderConfig
+    from causvid.train.consistency import Consistency, ConsistencyConfig
     from causvid.train.dmd import Dmd, DmdConfig
     from causvid.train.ode_init import OdeInit, OdeInitConfig
     from causvid.train.teacher import Teacher, TeacherConfig
@@ -238,5 +239,9 @@ def _stages() -> dict[str, tuple[type, Callable[[Any, dict[str, Bundle], Path], 
         "teacher": (TeacherConfig, lambda config, inputs, folder: Teacher(config, inputs, folder=folder)),
         "ode_init": (OdeInitConfig, lambda config, inputs, folder: OdeInit(config, inputs, folder=folder)),
         "dmd": (DmdConfig, lambda config, inputs, folder: Dmd(config, inputs, folder=folder)),
+        "consistency": (
+            ConsistencyConfig,
+            lambda config, inputs, folder: Consistency(config, inputs, folder=folder),
+        ),
         "verifier": (VerifierConfig, lambda config, inputs, folder: Verifier(config, inputs)),
     }

@@ -68,3 +68,28 @@ class Stage(Protocol):
     def export(self, provenance: Mapping[str, Any]) -> Exported:
         """The model as it stands, to be saved as a folder. Averages have been swapped in."""
         ...
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """A stage with networks that training changes and no optimiser does; checkpoints hold them too."""
+
+    kept: Mapping[str, nn.Module]
+
+
+@runtime_checkable
+class Carries(Protocol):
+    """A stage that carries from step to step what checkpoints do not hold."""
+
+    def at_rest(self, step: int) -> bool:
+        """Whether nothing is carried into this step; the same on all ranks."""
+        ...
+
+
+def kept_by(stage: Stage) -> Mapping[str, nn.Module]:
+    return stage.kept if isinstance(stage, Keeps) else {}
+
+
+def may_pause(stage: Stage, step: int) -> bool:
+    """Whether a run may be stopped before this step."""
+    return not isinstance(stage, Carries) or stage.at_rest(step)

@@ -26,7 +26,7 @@ from causvid.progress import Progress
 from causvid.train import runs
 from causvid.train.optim import OptimizerConfig, RoleOptimizer
 from causvid.train.parallel import Ranks
-from causvid.train.stage import Share, Stage
+from causvid.train.stage import Share, Stage, kept_by, may_pause
 
 NON_FINITE_LIMIT = 10
 """Updates of a role in a row with a non-finite loss after which a run stops."""
@@ -57,10 +57,10 @@ def train(
 
     Raises:
         UserError: the loss stayed non-finite, or an optimiser names a role that does not exist.
-        KeyboardInterrupt: after a checkpoint was written.
+        KeyboardInterrupt: after a checkpoint was written, if one could be.
     """
     _check_roles(stage, config)
-    for module in (*stage.trainable.values(), *stage.frozen.values()):
+    for module in (*stage.trainable.values(), *kept_by(stage).values(), *stage.frozen.values()):
         module.to(device)
     optimizers = {
         role: RoleOptimizer(
@@ -74,7 +74,7 @@ def train(
     ranks.wait()
     shares, total = ranks.shares(config.ranks), config.ranks or ranks.size
     seconds_before, began = run.seconds_so_far(), time.monotonic()
-    meter, faults = runs.Meter(), _Faults(skipped)
+    meter, faults, due = runs.Meter(), _Faults(skipped), False
     bar = Progress(config.steps, label=label, unit="step", done=start)
     with _interruptible() as interrupted, bar if ranks.is_main else nullcontext():
         for step in range(start, config.steps):
@@ -102,8 +102,10 @@ def train(
                 run.record(step, seconds_before + time.monotonic() - began, means)
                 shown = {k: f"{v:.4g}" for k, v in means.items() if not k.endswith("gradient")}
             bar.update(1, **shown)
-            if stop or done % config.checkpoint_every == 0 or done == config.steps:
+            due = due or stop or done % config.checkpoint_every == 0
+            if done == config.steps or (due and may_pause(stage, done)):
                 run.save(done, _state(stage, optimizers, faults.skipped))
+                due = False
             if done % config.preview_every == 0 or done == config.steps:
                 _preview(stage, optimizers, run, done, autocast(device, config.precision))
             if stop:
@@ -132,6 +134,7 @@ def _updates(stage: Stage, role: str, steps: int) -> int:
 def _state(stage: Stage, optimizers: dict[str, RoleOptimizer], skipped: int) -> dict[str, Any]:
     return {
         "modules": {role: module.state_dict() for role, module in stage.trainable.items()},
+        "kept": {name: module.state_dict() for name, module in kept_by(stage).items()},
         "optimizers": {role: optimizer.state_dict() for role, optimizer in optimizers.items()},
         "skipped": skipped,
     }
@@ -144,6 +147,8 @@ def _resume(stage: Stage, optimizers: dict[str, RoleOptimizer], run: runs.Run) -
     for role, module in stage.trainable.items():
         module.load_state_dict(saved["modules"][role])
         optimizers[role].load_state_dict(saved["optimizers"][role])
+    for name, module in kept_by(stage).items():
+        module.load_state_dict(saved["kept"][name])
     return saved["step"], saved["skipped"]
 
 
