@@ -19,11 +19,11 @@ import torch
 
 from causvid import __version__
 from causvid.data import worlds
-from causvid.evaluate.arms import ANCHORS, anchors
+from causvid.evaluate.arms import ANCHORS, anchors, check_domain
 from causvid.evaluate.folder import as_json, keep_manifest, write_text
 from causvid.evaluate.judging import check
+from causvid.evaluate.machines import weights_hash
 from causvid.evaluate.protocol import Suite, fingerprint, frames_of, items_of
-from causvid.evaluate.run import check_domain, weights_hash
 from causvid.evaluate.scoring import Periods
 from causvid.evaluate.shares import dropped, reliability, with_text
 from causvid.evaluate.summary import distances, paired
