@@ -38,6 +38,8 @@ _VERBS = (
     serving.bench_serve,
     evaluation.evaluate,
     vbench.vbench_score,
+    vbench.vbench_native,
+    vbench.vbench_parity,
     tools.doctor,
     training.train,
     training.encode,

@@ -73,6 +73,11 @@ class VBenchFlags:
         return self.vbench_export
 
 
+Weights = Annotated[
+    Path | None, arg(metavar="DIR", help="VBench's cache; $VBENCH_CACHE_DIR or ~/.cache/vbench by default")
+]
+
+
 def _flags(names: Sequence[str]) -> str:
     return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
@@ -109,3 +114,51 @@ def vbench_score(
             expected = manifest["videos_read_by_dimension"] if manifest["lane"] == "VBench" else None
         print(told)
     print(as_text(read_results(results), expected=expected))
+
+
+def vbench_native(
+    export: Annotated[Positional[Path], arg(metavar="DIR", help="a folder of --vbench-export")],
+    /,
+    *,
+    dimension: Annotated[tuple[str, ...], arg(metavar="NAME ...")] = ("temporal_flickering",),
+    weights: Weights = None,
+    device: str = "cpu",
+) -> None:
+    """Score an export without the official tool, in those dimensions we can; for development.
+
+    Args:
+        dimension: of subject_consistency, background_consistency, temporal_flickering, aesthetic_quality,
+            imaging_quality and appearance_style.
+        device: cpu, cuda ...
+    """
+    from causvid.evaluate.vbench.native import as_text, measure
+    from causvid.evaluate.vbench.weights import cache_folder
+
+    print(as_text(measure(export, dimension, weights=weights or cache_folder(), device=device)))
+
+
+def vbench_parity(
+    *,
+    dimension: Annotated[tuple[str, ...], arg(metavar="NAME ...")] = ("temporal_flickering",),
+    weights: Weights = None,
+    random_weights: Annotated[Path | None, arg(metavar="DIR")] = None,
+) -> None:
+    """Compare our scores with those of the vbench package, on three clips and the same weights.
+
+    What agrees on the weights of the cache may carry VBench's name afterwards.
+
+    Args:
+        dimension: those to compare; imaging_quality and those left to the official tool cannot be.
+        random_weights: write weights with nothing learnt into this folder first, and compare on them.
+    """
+    from causvid.evaluate.vbench.parity import certify, compare, sample_clips, save_random_weights
+    from causvid.evaluate.vbench.weights import cache_folder
+
+    folder = random_weights or weights or cache_folder()
+    if random_weights is not None:
+        save_random_weights(random_weights)
+    for name in dimension:
+        found = compare(name, sample_clips(), weights=folder)
+        print(f"{name}: ours {found.ours[-1]:.8f}, vbench {found.version} {found.upstream[-1]:.8f}, ", end="")
+        print(f"largest difference {found.difference:.1e}", flush=True)
+        certify(found, folder)

@@ -12,7 +12,7 @@ from typing import Literal
 from causvid.errors import UserError
 
 Layout = Literal["standard", "custom", "competition"]
-"""Of upstream's own suite; of its custom input, with a map of prompts; of its competition, which goes by order."""
+"""Of upstream's own suite; of its custom input, which has a map of prompts; of its competition, by order."""
 SUFFIX = ".mp4"
 MAX_BYTES = 255
 """Of a file's name, on all usual file systems."""
@@ -65,6 +65,6 @@ def _check_name(name: str) -> None:
         )
     if (size := len(name.encode())) > MAX_BYTES:
         raise UserError(
-            f"the name of the video {name[:60]!r}... takes {size} bytes; {MAX_BYTES} are possible, and upstream "
-            "needs the whole prompt. Use the layout competition, which names videos by number."
+            f"the name of the video {name[:60]!r}... takes {size} bytes; {MAX_BYTES} are possible, and "
+            "upstream needs the whole prompt. Use the layout competition, which names videos by number."
         )
