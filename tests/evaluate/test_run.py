@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -81,6 +82,39 @@ def test_the_folder_holds_what_was_asked_and_every_clips_record(finished):
     assert "| model |" in text and "truth_frozen" in text and "TA* = " in text
 
 
+def test_a_report_says_what_is_lost_open_causal_and_doubted(finished):
+    out, report, _ = finished
+
+    assert report["causality"]["model"]["holds"]
+    assert set(report["endurance"]) == set(report["judge"]["disagreements"]) | set(report["arms"])
+    assert report["variety"] == report["open"] == {}, "one clip of a prompt says nothing of variety"
+    assert "agreement" not in report
+    text = (out / "report.md").read_text()
+    for title in ("Beginning and end", "Paths", "Causality", "Where the judge is doubted"):
+        assert f"## {title}" in text
+    assert "Dropped from all text scores" in text and "Beside the teacher" not in text
+
+
+def test_a_teacher_is_set_beside_and_what_prompts_leave_open_is_counted(tmp_path):
+    models = {"model": worlds_student(), "teacher": worlds_student(layout=None, sigmas=(), guidance=2.0)}
+    suite = replace(
+        TINY_SUITE, prompts=2, switches=0, samples=4, tells="part", anchors=("truth", "truth_vae")
+    )
+
+    report = measure(models, judges_in(tmp_path / "judges"), suite=suite, out=tmp_path / "out")
+
+    assert set(report["arms"]) == {"model", "teacher", "truth", "truth_vae"}
+    assert not report["causality"]["teacher"]["holds"]
+    found = report["agreement"]
+    assert found["psnr"]["mean"] > 0 and found["energy_ratio"]["mean"] > 0 and set(found["kappa"])
+    assert report["variety"]["model"]["vendi"] >= 1 and report["variety"]["teacher"]["vendi_of_teacher"] == 1
+    assert all(row["clips"] % 4 == 0 for row in report["open"]["truth"]["factors"].values())
+    for row in report["attributes"].values():
+        assert row["of_teacher"] is None or row["of_teacher"] >= 0
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "Beside the teacher" in text and "What prompts leave open" in text
+
+
 def test_an_interrupted_evaluation_goes_on_and_ends_the_same(finished, tmp_path):
     out, report, judges = finished
     scores = out / "scores" / "model.jsonl"
@@ -119,7 +153,7 @@ def test_all_missing_judges_are_named_in_one_line_with_the_commands_that_train_t
 def test_the_verb_prints_its_report_as_json_and_nothing_else(tmp_path, capsys):
     worlds_student().save(tmp_path / "student")
     save_judges(tmp_path)
-    how = {"seconds": 2.0, "prompts": 2, "judges": (tmp_path,)}
+    how = {"suite": "long", "seconds": 2.0, "prompts": 2, "judges": (tmp_path,)}
 
     evaluate(str(tmp_path / "student"), out=tmp_path / "out", as_json=True, **how)
 

@@ -26,7 +26,8 @@ from causvid.evaluate.looks import drift, time_to_failure, windows
 from causvid.evaluate.machines import weights_hash
 from causvid.evaluate.pictures import Panel, draw_panels, save_sheet
 from causvid.evaluate.protocol import Item, Suite, fingerprint, items_of
-from causvid.evaluate.report import judged, table
+from causvid.evaluate.report import judged
+from causvid.evaluate.report_parts import table
 from causvid.evaluate.shares import dropped, reliability
 from causvid.evaluate.summary import FAILING_QUANTILE
 from causvid.evaluate.verifiers import Judges

@@ -114,3 +114,14 @@ def write_text(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)
+
+
+class StoredClips:
+    """A model's clips, in the order of the items they were made for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._reader = ShardReader(folder)
+
+    def get(self, number: int) -> Frames:
+        frames: UInt8[Tensor, "t H W 3"] = self._reader.slice("frames", number).to(torch.uint8)
+        return frames

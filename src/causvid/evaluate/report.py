@@ -4,9 +4,10 @@ Temporal scores stand beside sharpness and motion, because a frozen or blurred c
 of the report and no clip.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from causvid.evaluate.report_parts import SECTIONS, cell, table
 from causvid.evaluate.shares import RELIABLE
 
 COLUMNS = {
@@ -26,8 +27,6 @@ COLUMNS = {
     "sharpness_drift": "sharpness %/s",
 }
 """The table for people; report.json has everything."""
-PERCENT = ("text", "kind_by_frame")
-SMALL_NUMBERS = ("warp_error",)
 
 
 def as_text(report: Mapping[str, Any]) -> str:
@@ -36,7 +35,9 @@ def as_text(report: Mapping[str, Any]) -> str:
     lines += ["## What is shown, by factor", "", *_factor_table(report), ""]
     if report["switches"]:
         lines += ["## When the prompt changes", "", *_switch_table(report), ""]
-    lines += ["## Beginning and end", "", *_endurance_table(report), ""]
+    for title, made in SECTIONS.items():
+        if rows := made(report):
+            lines += [f"## {title}", "", *rows, ""]
     lines += ["## Distributions", "", *_distance_table(report), ""]
     lines += ["## What the rows are", ""]
     lines += [f"- **{name}**: {what}" for name, what in report["rows"].items()]
@@ -46,20 +47,11 @@ def as_text(report: Mapping[str, Any]) -> str:
 
 def _main_table(report: Mapping[str, Any]) -> list[str]:
     names = [name for name in COLUMNS if any(name in arm for arm in report["arms"].values())]
-    rows = [[arm, *(_cell(name, means.get(name)) for name in names)] for arm, means in report["arms"].items()]
+    rows = [[arm, *(cell(name, means.get(name)) for name in names)] for arm, means in report["arms"].items()]
     note = (
         "Means with 95 % intervals over prompts. Temporal scores reward stillness and blur: see the anchors."
     )
     return [*table(["", *(COLUMNS[name] for name in names)], rows), "", note]
-
-
-def _cell(name: str, mean: Mapping[str, float] | None) -> str:
-    if mean is None:
-        return "–"
-    scale = 100 if name in PERCENT else 1
-    digits = 6 if name in SMALL_NUMBERS else 1 if scale == 100 else 3
-    values = [scale * mean[key] for key in ("mean", "low", "high")]
-    return f"{values[0]:.{digits}f} [{values[1]:.{digits}f}, {values[2]:.{digits}f}]"
 
 
 def _factor_table(report: Mapping[str, Any]) -> list[str]:
@@ -102,25 +94,9 @@ def _switch_table(report: Mapping[str, Any]) -> list[str]:
         "switch_retained": "told before, kept",
     }
     rows = [
-        [arm, *(_cell(name, means.get(name)) for name in names)] for arm, means in report["switches"].items()
+        [arm, *(cell(name, means.get(name)) for name in names)] for arm, means in report["switches"].items()
     ]
     return table(["", *names.values()], rows)
-
-
-def _endurance_table(report: Mapping[str, Any]) -> list[str]:
-    names = {"text_start": "text, first 5 s", "text_end": "text, last 5 s", "quality_drop": "quality lost"}
-    rows = []
-    for arm, means in report["arms"].items():
-        cells = [_cell(name, means.get(name)) for name in names]
-        excess, alive = report["excess_flicker"].get(arm), report["survival"][arm]
-        noise = "–" if excess is None else f"{excess['estimate']['mean']:.2e}"
-        failed = f"{alive['failed']} of {alive['clips']}"
-        rows.append([arm, *cells, failed, noise])
-    note = (
-        "Failed: three seconds in a row of a quality 95 % of the truth's seconds exceed. Excess flicker: "
-        "second differences on static pixels, less those of the truth through the autoencoder."
-    )
-    return [*table(["", *names.values(), "failed", "excess flicker"], rows), "", note]
 
 
 def _distance_table(report: Mapping[str, Any]) -> list[str]:
@@ -130,8 +106,3 @@ def _distance_table(report: Mapping[str, Any]) -> list[str]:
         rows.append([arm, *("–" if found.get(n) is None else f"{found[n]:.4g}" for n in names)])
     notes = sorted({found["note"] for found in report["distances"].values() if "note" in found})
     return [*table(["", *names], rows), *(f"\n{note}." for note in notes)]
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table."""
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]

@@ -14,10 +14,20 @@ import torch
 from causvid import __version__
 from causvid.data import worlds
 from causvid.data.worlds.scene import SWITCH_EVERY
+from causvid.evaluate.agreement import agreement
 from causvid.evaluate.arms import ANCHORS, Arm, anchors, asked_of, batches, check_domain, model_arm
 from causvid.evaluate.assemble import report_of
+from causvid.evaluate.causality import causality
 from causvid.evaluate.endless import measure_stream
-from causvid.evaluate.folder import Lines, as_json, keep_manifest, plain, stored_clips, write_text
+from causvid.evaluate.folder import (
+    Lines,
+    StoredClips,
+    as_json,
+    keep_manifest,
+    plain,
+    stored_clips,
+    write_text,
+)
 from causvid.evaluate.judging import check
 from causvid.evaluate.machines import weights_hash
 from causvid.evaluate.pictures import draw_curves, save_sheet
@@ -94,10 +104,15 @@ def measure(models: Mapping[str, Pipeline], judges: Judges, *, suite: Suite, out
             check_complete(records[arm.name], len(items), arm=arm.name)
     report = report_of(
         records,
+        items=items,
         models=list(models),
         checks=[*checks, *own_checks(records, items)],
         chunk=how.chunk or SWITCH_EVERY,
     )
+    extra: dict[str, Any] = {"causality": {row: causality(one) for row, one in models.items()}}
+    if len(models) > 1:
+        stored = {row: StoredClips(out / "clips" / row) for row in models}
+        extra["agreement"] = agreement(models, records, items=items, clips=stored)
     facts = {
         "title": f"{pipeline.spec.name}, suite {suite.name}",
         "how": _how(pipeline, suite, judges),
@@ -105,7 +120,7 @@ def measure(models: Mapping[str, Pipeline], judges: Judges, *, suite: Suite, out
         "rows": {arm.name: arm.what for arm in arms},
         "hashes": hashes,
     }
-    return _write(out, plain({**facts, **report}), records)
+    return _write(out, plain({**facts, **report, **extra}), records)
 
 
 MEASURES: Mapping[str, Callable[..., dict[str, Any]]] = MappingProxyType(

@@ -13,7 +13,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from causvid.data import worlds
-from causvid.evaluate import looks, temporal
+from causvid.evaluate import looks, temporal, trajectories
+from causvid.evaluate.analytic import without_network
 from causvid.evaluate.attributes import posterior, shown, switched, words_read
 from causvid.evaluate.clips import Clip, as_clip
 from causvid.evaluate.folder import plain
@@ -67,6 +68,8 @@ def score(
     record |= _static(clip, reading)
     record |= _motion(reading, item)
     record |= _text(reading, item)
+    record |= trajectories.measured(reading.path, item.scene.motion if "motion" in item.mentioned else None)
+    record |= without_network(clip, reading.path)
     curves = _curves(clip, reading)
     record |= {f"{name}_drift": looks.drift(curve, seconds=1) for name, curve in curves.items()}
     record |= {name: float(curve.mean()) for name, curve in curves.items()}

@@ -29,6 +29,8 @@ Record = Mapping[str, Any]
 DISTANCES_FROM = 64
 """Clips below which distances between distributions say nothing: they are 2 d / N of the spread too large."""
 DRAWS = 2000
+NO_SCORES = ("prompt", "sample", "phase", "period", "radius")
+"""Numbers of a record whose mean says nothing."""
 FAILING_QUANTILE = 0.05
 """A window of worse quality than this share of the truth's windows is failing."""
 
@@ -72,7 +74,7 @@ def summary(records: Sequence[Record]) -> dict[str, dict[str, float]]:
 
 
 def _is_score(name: str, value: Any) -> bool:
-    return isinstance(value, (int, float)) and name not in ("prompt", "sample")
+    return isinstance(value, (int, float)) and name not in NO_SCORES
 
 
 def pairs(first: Sequence[Record], second: Sequence[Record], metric: str) -> tuple[Scores, Scores] | None:
