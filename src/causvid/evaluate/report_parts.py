@@ -104,8 +104,8 @@ def _open(report: Report) -> list[str]:
     rows = []
     for arm, found in report["open"].items():
         for factor, row in found["factors"].items():
-            numbers = (number(row[name]) for name in ("entropy_ratio", "kl", "missing", "p"))
-            rows.append([arm, factor, *numbers, str(row["clips"])])
+            cells = [number(row[name]) for name in ("entropy_ratio", "kl", "missing", "p")]
+            rows.append([arm, factor, *cells, str(row["clips"])])
     if not rows:
         return []
     lines = table(["", "left open", "entropy over the law's", "KL", "missing mass", "p", "clips"], rows)

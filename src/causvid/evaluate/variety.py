@@ -35,7 +35,7 @@ def variety(
         return {}
     bandwidth = float(torch.cat([torch.pdist(x).square() for x in groups[truth]]).median())
     projection = Projection.of(torch.cat(groups[truth]), dimensions=DIMENSIONS)
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for arm, group in groups.items():
         found[arm] = {
             "vendi": sum(vendi(x, bandwidth=bandwidth) for x in group) / len(group),

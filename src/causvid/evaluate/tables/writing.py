@@ -7,7 +7,7 @@ with its command and without numbers.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from causvid.evaluate.report import table
+from causvid.evaluate.report_parts import table
 from causvid.evaluate.tables.composite import COMPONENTS, SCORES
 
 Report = Mapping[str, Any]

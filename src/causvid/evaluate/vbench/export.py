@@ -20,7 +20,7 @@ from typing import Any
 from causvid import __version__
 from causvid.data.files import reading, writing
 from causvid.errors import UserError
-from causvid.evaluate.run import weights_hash
+from causvid.evaluate.machines import weights_hash
 from causvid.evaluate.vbench.clips import write_clip
 from causvid.evaluate.vbench.dimensions import DIMENSIONS, lane_of
 from causvid.evaluate.vbench.jobs import Job, frames_name, jobs_of, samples_in
