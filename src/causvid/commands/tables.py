@@ -36,18 +36,18 @@ def reproduce_tables(
         suite: "quick" measures the arms that are there, "full" trains the others first.
         arms: the folder of the arms; by default the first of `FOLDERS` that there is.
         seeds: training seeds of headline arms.
-        budget: of trainings.
+        budget: of trainings; "smoke" is a walk through all of it that measures next to nothing.
 
     Raises:
         UserError: judges are missing, or the folder answers another question.
     """
-    amount, plan = find_amount(suite), load_plan()
+    amount, plan = find_amount("smoke" if budget == "smoke" else suite), load_plan()
     folder = arms or next((one for one in FOLDERS if one.is_dir()), FOLDERS[-1])
     found = Judges.find([*judges] or [shipped_judges(), Path("runs") / "tiny"], verifier=amount.reader)
     if suite == "full":
         for step in steps_with_seeds(plan, plan.arm, seeds=seeds):
             run_step(step, folder, budget=budget, device=device)
-    target = out or Path("runs") / f"tables-{suite}"
+    target = out or Path("runs") / f"tables-{amount.name}"
     report = make_tables(plan, found, arms=folder, amount=amount, seeds=seeds, out=target, device=device)
     for line in not_trained(report):
         complain(line)

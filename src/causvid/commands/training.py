@@ -73,6 +73,8 @@ def reproduce(
         )
         print(folder / "tables.md")
         return
+    if suite != "quick" or arms is not None or seeds != 3 or judges:
+        raise UserError("--suite, --arms, --seeds and --judges go with `causvid reproduce tables`.")
     from causvid.train.recipe import reproduce as run_chain
 
     print(run_chain(name, out=out or Path("runs") / name, budget=budget, device=device))

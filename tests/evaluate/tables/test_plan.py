@@ -128,5 +128,5 @@ def test_a_plan_that_hangs_in_the_air_is_refused():
         Plan(step=(), arm=(Row(name="x", step="c", **row),))
     with pytest.raises(UserError, match="must have a step or a model"):
         Row(name="x", **row)
-    with pytest.raises(UserError, match="suite is 'huge'; accepted: quick, full"):
+    with pytest.raises(UserError, match="suite is 'huge'; accepted: quick, full, smoke"):
         find_amount("huge")

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from evaluate.judged import judges_in, worlds_student
 
+from causvid.commands.training import reproduce
 from causvid.errors import UserError
 from causvid.evaluate.protocol import Suite
 from causvid.evaluate.tables.makers import make_maker
@@ -128,3 +129,13 @@ def test_a_student_cannot_stand_for_a_teacher():
 
     with pytest.raises(UserError, match="the arm 'sliding' needs a bidirectional many-step model"):
         make_maker(row, 0, worlds_student())
+
+
+def test_the_verb_refuses_what_cannot_be_before_anything_is_written(tmp_path):
+    with pytest.raises(UserError, match=r"missing judges: verifier_dev, quality, feature"):
+        reproduce("tables", arms=tmp_path, judges=(tmp_path,), out=tmp_path / "out")
+    with pytest.raises(UserError, match=r"seeds is 0; it must be from 1 to 100"):
+        reproduce("tables", seeds=0, out=tmp_path / "out")
+    with pytest.raises(UserError, match=r"--seeds and --judges go with `causvid reproduce tables`"):
+        reproduce("tiny", seeds=5, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -195,9 +195,37 @@ AMOUNTS: Mapping[str, Amount] = MappingProxyType(
             reader="verifier_test",
             repeats=20,
         ),
+        "smoke": Amount(
+            name="smoke",
+            short=Suite(
+                name="tables-smoke",
+                prompts=2,
+                switches=0,
+                samples=1,
+                seconds=2.0,
+                batch=2,
+                flow_every=12,
+                judge_clips=2,
+                anchors=("truth", "truth_vae"),
+            ),
+            long=Suite(
+                name="tables-smoke-long",
+                prompts=2,
+                switches=0,
+                samples=1,
+                seconds=4.0,
+                batch=2,
+                flow_every=24,
+                anchors=("truth", "truth_vae"),
+            ),
+            reader="verifier_dev",
+            repeats=2,
+            slow_repeats=1,
+        ),
     }
 )
-"""Four seconds are what the embedded teacher was trained on: the paper's ten, or the nearest there is."""
+"""Four seconds are what the embedded teacher was trained on: the paper's ten, or the nearest there is.
+"smoke" is for models of that budget, which know two."""
 
 
 def find_amount(name: str) -> Amount:
