@@ -79,8 +79,10 @@ def encode_videos(config: VideosConfig, encoders: Encoders, folder: Path, *, ran
     if ranks.is_main:
         _describe(config, encoders, folder, clips=len(clips), shape=shape)
         _report(folder, len(items))
-    _encode(config, encoders, items, clips, folder=folder, ranks=ranks)
-    page = write_pages(folder) if ranks.is_main else folder / "index.html"
+    made = _encode(config, encoders, items, clips, folder=folder, ranks=ranks)
+    page = folder / "index.html"
+    if ranks.is_main and (made or not page.exists()):
+        write_pages(folder)
     ranks.wait()
     return page
 
@@ -154,7 +156,8 @@ def _encode(
     *,
     folder: Path,
     ranks: Ranks,
-) -> None:
+) -> int:
+    """Make the shards that are missing or damaged; returns how many they were."""
     per_shard = config.clips_per_shard
     shards = -(-len(clips) // per_shard)
     ranks.wait()
@@ -170,6 +173,7 @@ def _encode(
         make_shards(folder, numbers=mine, make=make, after=after)
 
     share(sorted(numbers), total=shards, work=work, ranks=ranks, label="encode", unit="shard")
+    return len(numbers)
 
 
 def encode_shard(

@@ -30,8 +30,6 @@ PRINTED = (1, 3, 5, 7)
 FLAT = 2
 """Brighter by no more than this, of 255, is what a codec may do to an even area."""
 BITS = 64
-BANDS = 16
-"""Prints that differ in fewer bits than there are bands agree in one band: so candidates are found."""
 MOST_COLOUR = 12.0
 """Mean difference of colours, of 255, up to which clips may be the same."""
 
@@ -121,29 +119,52 @@ def windows(frames: int, begins: Sequence[int], length: int, *, most: int | None
 
 
 class Seen:
-    """Prints of the clips that were taken so far."""
+    """Prints of the clips that were taken so far.
+
+    Clips whose mean colours are near lie in the same drawer or the next, so few are compared.
+    """
 
     def __init__(self, bits: int) -> None:
         self.bits = bits
         """In how many of the 256 bits clips may differ and still be the same."""
-        self._prints: list[tuple[int, NDArray]] = []
-        self._bands: dict[tuple[int, int], list[int]] = {}
+        self._drawers: dict[int, _Drawer] = {}
+        self._count = 0
 
     def twin(self, text: str) -> int | None:
-        """The number of a clip that looks the same; if there is none, this one is remembered."""
+        """The number of the first clip that looks the same; if there is none, this one is remembered."""
         content = bytes.fromhex(text)
         size = BITS // 8 * len(PRINTED)
-        bits, colour = (
-            int.from_bytes(content[:size], "big"),
-            np.frombuffer(content[size:], np.uint8).astype(float),
-        )
-        width = 8 * size // BANDS
-        bands = [(band, bits >> band * width & (1 << width) - 1) for band in range(BANDS)]
-        for number in sorted({n for band in bands for n in self._bands.get(band, ())}):
-            theirs, hue = self._prints[number]
-            if (theirs ^ bits).bit_count() <= self.bits and np.abs(hue - colour).mean() <= MOST_COLOUR:
-                return number
-        for band in bands:
-            self._bands.setdefault(band, []).append(len(self._prints))
-        self._prints.append((bits, colour))
+        words = np.frombuffer(content[:size], np.uint64)
+        colours = np.frombuffer(content[size:], np.uint8).astype(np.float32)
+        drawer = int(colours.mean() // MOST_COLOUR)
+        near = (self._drawers[d] for d in range(drawer - 1, drawer + 2) if d in self._drawers)
+        twins = [number for d in near for number in d.like(words, colours, bits=self.bits)]
+        if twins:
+            return min(twins)
+        self._drawers.setdefault(drawer, _Drawer(len(words), len(colours))).put(self._count, words, colours)
+        self._count += 1
         return None
+
+
+class _Drawer:
+    """Prints in arrays that grow by doubling."""
+
+    def __init__(self, words: int, colours: int) -> None:
+        self.used = 0
+        self.numbers = np.zeros(8, np.int64)
+        self.words = np.zeros((8, words), np.uint64)
+        self.colours = np.zeros((8, colours), np.float32)
+
+    def put(self, number: int, words: NDArray, colours: NDArray) -> None:
+        if self.used == len(self.numbers):
+            for name in ("numbers", "words", "colours"):
+                old = getattr(self, name)
+                setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
+        self.numbers[self.used], self.words[self.used], self.colours[self.used] = number, words, colours
+        self.used += 1
+
+    def like(self, words: NDArray, colours: NDArray, *, bits: int) -> list[int]:
+        """Numbers of the prints that are the same."""
+        differing = np.bitwise_count(self.words[: self.used] ^ words).sum(axis=1, dtype=np.int64)
+        far = np.abs(self.colours[: self.used] - colours).mean(axis=1)
+        return self.numbers[: self.used][(differing <= bits) & (far <= MOST_COLOUR)].tolist()

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from io import BufferedIOBase
 from typing import Any
 
+import av
+
 from causvid.data.decoding import (
     DEMUXERS,
     ClipLimits,
@@ -35,7 +37,7 @@ class Errand:
     """Of the file, for messages."""
     size: tuple[int, int]
     fit: Fit
-    fps: float
+    fps: int
     spans: tuple[Span, ...] | None = None
     """Frames at that rate, in rising order; None for all, and then the length is checked."""
     most_pixels: int
@@ -43,7 +45,7 @@ class Errand:
 
 
 Facts = dict[str, Any]
-"""height, width (stored), rotation, fps, seconds, codec, audio, frames (given out)."""
+"""height and width as stored, fps, seconds, codec, audio, frames (given out)."""
 Pictures = Generator[Picture, None, Facts]
 
 
@@ -53,11 +55,19 @@ def pictures_of(file: BufferedIOBase, errand: Errand) -> Pictures:
     Raises:
         UserError: beyond a limit, no video, or shorter than it says. Damage is any other exception.
     """
+    try:
+        return (yield from _pictures(file, errand))
+    except av.error.ArgumentError as error:  # what decoders say to frames beyond their limit
+        raise UserError(
+            f"{errand.name} is damaged, or says that it has frames of more than {errand.most_pixels} pixels."
+        ) from error
+
+
+def _pictures(file: BufferedIOBase, errand: Errand) -> Pictures:
     limits = ClipLimits(pixels=errand.most_pixels, seconds=errand.most_seconds)
     with open_clip(file, demuxers=ALLOWED, pixels=errand.most_pixels) as container:
         info = clip_info(container, errand.name)
-        stream = container.streams.video[0]
-        claimed = _claimed_seconds(stream, info.seconds)
+        claimed = _claimed_seconds(container, info.seconds)
         frames = 0
         asked = {"fps": errand.fps, "size": errand.size, "fit": errand.fit, "spans": errand.spans}
         for picture in clip_pictures(container, errand.name, limits=limits, **asked):
@@ -70,22 +80,22 @@ def pictures_of(file: BufferedIOBase, errand: Errand) -> Pictures:
             "width": info.width,
             "fps": round(info.fps, 3),
             "seconds": round(frames / errand.fps, 3),
-            "codec": stream.codec_context.codec.canonical_name,
+            "codec": container.streams.video[0].codec_context.codec.canonical_name,
             "audio": bool(container.streams.audio),
             "frames": frames,
         }
 
 
-def _claimed_seconds(stream: Any, container_seconds: float | None) -> float | None:
-    """How long the file says that its pictures last; sound may go on for longer."""
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
+def _claimed_seconds(container: Any, whole: float | None) -> float | None:
+    """How long the file says that its pictures last; where there is sound, that may go on for longer."""
+    stream = container.streams.video[0]
+    said = [float(stream.duration * stream.time_base)] if stream.duration and stream.time_base else []
     clock = str(stream.metadata.get("DURATION", "")).split(":")  # Matroska, as FFmpeg writes it
-    try:
-        hours, minutes, seconds = (float(part) for part in clock)
-    except ValueError:
-        return container_seconds
-    return 3600 * hours + 60 * minutes + seconds
+    if len(clock) == 3 and all(part.replace(".", "", 1).isdecimal() for part in clock):
+        said.append(3600 * float(clock[0]) + 60 * float(clock[1]) + float(clock[2]))
+    if whole is not None and not (said and container.streams.audio):
+        said.append(whole)
+    return max(said, default=None)
 
 
 def _check_length(name: str, seconds: float, claimed: float | None) -> None:

@@ -41,7 +41,7 @@ class ClipConfig:
     cut: CutConfig = field(default_factory=CutConfig)
     clips_per_video: int | None = None
     """At most; evenly chosen. None for all."""
-    twin_bits: int = 10
+    twin_bits: int = 24
     """Clips whose prints differ in no more of 256 bits are the same; -1 keeps duplicates."""
     most_pixels: int = 4096 * 2304
     """In one frame of a video."""
@@ -56,7 +56,7 @@ class ClipConfig:
                 f"clips of {self.frames} frames of {self.size[0]}x{self.size[1]} at {self.fps:g} a second "
                 "cannot be cut; give at least one frame, one pixel and a rate up to 240."
             )
-        if not -1 <= self.twin_bits < 16:
+        if not -1 <= self.twin_bits <= 64:
             raise UserError(
                 f"twin_bits is {self.twin_bits}; it must be from 0 to 15, or -1 to keep duplicates."
             )
