@@ -154,8 +154,18 @@ def _doubts(report: Report) -> list[str]:
     return [*table(["disagree", *names], rows), "", note]
 
 
+def _targets(report: Report) -> list[str]:
+    said = {True: "yes", False: "no", None: "not measured"}
+    rows = [
+        [row["what"], number(row["value"]), number(row["least"]), said[row["reached"]]]
+        for row in report["targets"]
+    ]
+    return table(["target", "reached", "at least", ""], rows)
+
+
 SECTIONS: Mapping[str, Callable[[Report], Sequence[str]]] = MappingProxyType(
     {
+        "Targets": _targets,
         "Beginning and end": _end,
         "Paths": _paths,
         "Variety": _variety,

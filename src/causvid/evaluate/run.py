@@ -35,6 +35,7 @@ from causvid.evaluate.protocol import Item, Suite, find_suite, fingerprint, fram
 from causvid.evaluate.report import as_text
 from causvid.evaluate.scoring import Periods, score
 from causvid.evaluate.summary import check_complete
+from causvid.evaluate.targets import targets
 from causvid.evaluate.verifiers import READERS, Judges
 from causvid.generate.inputs import parts_of
 from causvid.generate.machine import use_threads
@@ -120,7 +121,8 @@ def measure(models: Mapping[str, Pipeline], judges: Judges, *, suite: Suite, out
         "rows": {arm.name: arm.what for arm in arms},
         "hashes": hashes,
     }
-    return _write(out, plain({**facts, **report, **extra}), records)
+    whole = {**facts, **report, **extra}
+    return _write(out, plain({**whole, "targets": targets(whole, model=main)}), records)
 
 
 MEASURES: Mapping[str, Callable[..., dict[str, Any]]] = MappingProxyType(
