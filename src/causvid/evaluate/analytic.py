@@ -149,7 +149,9 @@ def disagreement_table(records: Sequence[Any], *, shown: int = 20) -> dict[str, 
         records: of one arm's steady clips.
         shown: cases that are listed.
     """
-    cases, checked, wrong = [], dict.fromkeys(("sky", "ground", "colour", "motion"), 0), {}
+    checked = dict.fromkeys(("sky", "ground", "colour", "motion"), 0)
+    wrong: dict[str, int] = {}
+    cases = []
     for record in records:
         words = dict(record.get("analytic", {}))
         if "family" in record:
