@@ -110,9 +110,11 @@ def places(pictures: Pictures) -> Float[Tensor, "2 H W"]:
 
 
 class ResidualTrunk(nn.Module):
-    """Strided convolutions, residual blocks at a quarter and an eighth; soft maxima tell where, and what."""
+    """Strided convolutions, residual blocks at a quarter and an eighth; soft maxima and a plan of the
+    picture tell where, and what."""
 
     POINTS = 4
+    PLAN, CELLS = 16, 8
 
     def __init__(self, widths: tuple[int, ...], features: int) -> None:
         super().__init__()
@@ -123,7 +125,9 @@ class ResidualTrunk(nn.Module):
         self.down_2 = nn.Conv2d(quarter, eighth, 4, stride=2, padding=1)
         self.at_eighth = ResidualBlock(eighth)
         self.points = nn.Conv2d(eighth, self.POINTS, 1)
-        self.out = nn.Linear((2 + self.POINTS) * eighth + 2 * self.POINTS, features)
+        self.plan = nn.Conv2d(eighth, self.PLAN, 1)
+        numbers = (2 + self.POINTS) * eighth + 2 * self.POINTS + self.PLAN * self.CELLS**2
+        self.out = nn.Linear(numbers, features)
 
     def forward(self, x: Pictures) -> Float[Tensor, "n e"]:
         place = places(x).expand(len(x), 2, *x.shape[-2:])
@@ -133,7 +137,8 @@ class ResidualTrunk(nn.Module):
         maps = self.points(x).flatten(2).softmax(dim=-1)
         found = maps @ places(x).flatten(1).T
         there = maps @ x.flatten(2).mT
-        pooled = [x.mean(dim=(2, 3)), x.amax(dim=(2, 3)), there.flatten(1), found.flatten(1)]
+        plan = F.adaptive_avg_pool2d(self.plan(x), self.CELLS).flatten(1)
+        pooled = [plan, x.mean(dim=(2, 3)), x.amax(dim=(2, 3)), there.flatten(1), found.flatten(1)]
         return F.silu(self.out(torch.cat(pooled, dim=1)))
 
 

@@ -26,6 +26,9 @@ from causvid.train.data import WorldsConfig
 from causvid.train.lessons import HEADS, LESSONS, Lesson, Teaching
 from causvid.train.stage import WHOLE, Loss, Preview, Share
 
+GLIMPSE = 4
+"""Frames."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VerifierConfig:
@@ -38,12 +41,19 @@ class VerifierConfig:
     teaching: Teaching = field(default_factory=Teaching)
     batch: int = 12
     """Clips per step and rank."""
+    glimpses: int = 0
+    """Further clips per step and rank of which four frames are shown: of what is read of a frame, many
+    scenes teach more than many frames of one."""
     checked_clips: int = 96
     """Fresh held-out clips on which an exported judge is measured."""
 
     def __post_init__(self) -> None:
         if self.judge.frame_heads or self.judge.clip_heads or self.judge.words:
             raise UserError("[verifier.judge] names heads; what a judge reads follows from verifier.lesson.")
+        if self.glimpses and self.lesson == "feature":
+            raise UserError(
+                "verifier.glimpses teach what is read of frames; the feature lesson reads clips."
+            )
         if self.judge.window < 8 or self.judge.window % 4:
             raise UserError(
                 f"verifier.judge.window is {self.judge.window}; it must be a multiple of 4, at least 8."
@@ -145,9 +155,11 @@ def _term(output: Tensor, target: Tensor, known: Tensor | None) -> Tensor:
 
 
 def _rightness(outputs: Mapping[str, Tensor], lesson: Lesson) -> dict[str, Tensor]:
-    """The share of words that are right, the mean error of numbers."""
+    """Of what was read: the share of words that are right, the mean error of numbers."""
     found = {}
     for name, target in {**lesson.frame, **lesson.clip}.items():
+        if name not in outputs:
+            continue
         output = outputs[name].detach()
         if target.dtype == torch.long:
             right = (output.argmax(dim=-1) == target).float()
