@@ -14,8 +14,8 @@ Sources: CausVid, arXiv:2412.07772, algorithm 2; exit steps: Self-Forcing, arXiv
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from causvid.models.denoiser import Denoiser
 from causvid.nn.cache import KVCache
 from causvid.nn.text import TextTokens
 from causvid.nn.transfer import to_device
-from causvid.types import Latents, Sigma
+from causvid.types import FrameMask, Latents, Sigma
 
 Renoise = Literal["fresh", "predicted", "unipc", "dpm++"]
 """How the next level is reached: with fresh noise, with the noise predicted, or by a solver of this name."""
@@ -50,9 +50,12 @@ class Condition:
     negative: TextTokens | None = None
     guidance: float = 1.0
     negative_cache: KVCache | None = None
+    mask: FrameMask | None = None
+    """Which frames see which, where a whole clip is denoised at once. None: all see all."""
 
     def x0(self, denoiser: Denoiser, x_t: Latents, sigma: float) -> Latents:
-        past = {} if self.cache is None else {"cache": self.cache}
+        sight = {"cache": self.cache, "mask": self.mask}
+        past: dict[str, Any] = {name: what for name, what in sight.items() if what is not None}
         level = level_of(x_t, sigma, cache=self.cache)
         if self.negative is None or self.guidance == 1:
             return denoiser(x_t, level, self.text, **past)
@@ -64,8 +67,7 @@ class Condition:
         """The same for the latent frames of one chunk, where the prompt has parts."""
         if self.text.parts is None:
             return self
-        text = self.text.with_parts(self.text.parts[:, span.start : span.stop])
-        return Condition(text, self.cache, self.negative, self.guidance, self.negative_cache)
+        return replace(self, text=self.text.with_parts(self.text.parts[:, span.start : span.stop]))
 
 
 def denoise_chunk(
@@ -174,6 +176,7 @@ def rollout(
     guidance: float = 1.0,
     grad_at: int | None = None,
     grad_from: int = 0,
+    past: KVCache | None = None,
     on_step: OnStep = silent,
 ) -> Latents:
     """A clip, chunk by chunk through a cache; or all at once where there is no layout.
@@ -185,6 +188,7 @@ def rollout(
         sigmas, rng, renoise, grad_at, on_step: as in `denoise_chunk`.
         negative, guidance: move away from this prompt; 1 is off.
         grad_from: latent frames that are only rolled out, every step of them, before `grad_at` applies.
+        past: what is there already, and is gone on with; the clip is what comes after it. Not with guidance.
 
     Raises:
         UserError: the clip does not end with a whole chunk.
@@ -196,15 +200,18 @@ def rollout(
         )
     layers = denoiser.transformer.config.layers
     guided = negative is not None and guidance != 1
+    assert past is None or not guided, "the past is known under one text only"
+    cache = KVCache(layout, layers=layers) if past is None else past
     condition = Condition(
         text,
-        KVCache(layout, layers=layers),
+        cache,
         negative,
         guidance,
         KVCache(layout, layers=layers) if guided else None,
     )
-    finished = []
-    for span in layout.spans(noise.shape[1]):
+    finished, before = [], cache.frames
+    spans = layout.spans(before + noise.shape[1])
+    for span in (range(s.start - before, s.stop - before) for s in spans if s.start >= before):
         mine = condition.reading(span)
         part = noise[:, span.start : span.stop]
         judged = span.start >= grad_from

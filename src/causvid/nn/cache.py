@@ -46,6 +46,13 @@ class KVCache:
         for ring in self._rings:
             ring.reset()
 
+    def refresh(self) -> None:
+        """Forget all but the past: for weights that have changed while the past goes on as it was."""
+        self._scratch = self._text = None
+        self._levels = Recurring(LEVELS)
+        for ring in self._rings:
+            ring.recurring = Recurring(LEVELS)
+
     def commit(self, frames: int) -> None:
         """Make the chunk of the last no-grad forward part of the past.
 

@@ -20,6 +20,7 @@ from causvid.models.vae_wan import WanVAE
 from causvid.nn.text import TextTokens
 from causvid.nn.transformer import TransformerConfig, VideoTransformer
 from causvid.pixels import to_uint8
+from causvid.train.captions import CaptionFile
 from causvid.train.clips import EncodedClips, EncodedPrompts, Prompts, window_prompts
 from causvid.train.own_videos import OwnVideos
 from causvid.train.stage import Preview
@@ -40,11 +41,13 @@ class Parts:
     """Of the model the autoencoder came from, with size and rate of somebody's own videos."""
     history: Mapping[str, Mapping[str, Any]]
     """Provenance of everything the inputs were made of."""
-    own: OwnVideos | None = None
-    """Somebody's videos, where they take the place of the rendered domain."""
+    own: OwnVideos | CaptionFile | None = None
+    """Somebody's videos or captions, where they take the place of the rendered domain."""
 
     @staticmethod
-    def of(inputs: Mapping[str, Bundle], clips: EncodedClips | OwnVideos | None = None) -> "Parts":
+    def of(
+        inputs: Mapping[str, Bundle], clips: EncodedClips | OwnVideos | CaptionFile | None = None
+    ) -> "Parts":
         """From [inputs] `vae` and `text`, or from `teacher`, which has both.
 
         Raises:
@@ -53,7 +56,7 @@ class Parts:
         vae = inputs.get("vae", inputs.get("teacher"))
         text = inputs.get("text", inputs.get("teacher"))
         eyes, ears = (None if vae is None else vae.vae), (None if text is None else text.text)
-        own = clips if isinstance(clips, OwnVideos) else None
+        own = None if isinstance(clips, EncodedClips) else clips
         sighted = isinstance(eyes, TinyVAE if own is None else (TinyVAE, WanVAE))
         if vae is None or not sighted or (own is None and not isinstance(ears, TinyText)):
             raise UserError(
@@ -66,6 +69,7 @@ class Parts:
         spec = replace(vae.spec, text=None if text is None else text.spec.text)
         if own is not None:
             own.check(eyes, ears)
+        if isinstance(own, OwnVideos):
             spec = replace(spec, size=own.facts.size, fps=own.facts.fps)
         return Parts(eyes, ears, spec, history, own)
 

@@ -11,20 +11,22 @@ successors of CausVid: Self-Forcing, arXiv:2506.08009, section 3.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
 from causvid.flow.losses import flow_matching_loss
-from causvid.flow.schedule import FlowSchedule, add_noise, draw_logit_normal
+from causvid.flow.schedule import FlowSchedule, add_noise, bell_weight, draw_logit_normal, per_frame
 from causvid.models.bundle import Bundle
 from causvid.nn.transformer import TransformerConfig
 from causvid.train.clips import ClipBatch
 from causvid.train.common import Parts, fresh_denoiser, per_chunk, velocity_of
 from causvid.train.own_videos import first_sample, open_clips
 from causvid.train.stage import WHOLE, Loss, Preview, Share
+from causvid.types import Sigma
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +43,18 @@ class Period:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherConfig:
-    transformer: TransformerConfig
+    transformer: TransformerConfig | None = None
+    """None: of the sizes of [inputs] teacher."""
     clips: str = "latents"
     """A folder made by `causvid encode`, beside this run."""
     periods: tuple[Period, ...]
     """Short clips first: most of what there is to learn fits in two seconds."""
     schedule: FlowSchedule = field(default_factory=lambda: FlowSchedule(shift=3.0))
     """Of training's noise levels and of the sampler."""
+    levels: Literal["logit_normal", "uniform"] = "logit_normal"
+    """How noise levels are drawn before the shift: most of them mid-way, or all alike."""
+    level_weight: Literal["none", "bell"] = "none"
+    """How much each level counts: alike, or the middle ones more, as public teacher forcing has it."""
     drop_prompt: float = 0.1
     """Share of clips trained without a prompt, so that guidance has something to move away from."""
     object_weight: float = 0.0
@@ -68,7 +75,7 @@ class Teacher:
         self.config = config
         self.clips = open_clips(folder / config.clips)
         self.parts = Parts.of(inputs, self.clips)
-        self.denoiser = fresh_denoiser(config.transformer, inputs.get("teacher"))
+        self.denoiser = fresh_denoiser(sizes_of(config, inputs), inputs.get("teacher"))
         self.layout = config.layout if config.causal else None
         self.trainable: Mapping[str, nn.Module] = {"teacher": self.denoiser.transformer}
         self.frozen: Mapping[str, nn.Module] = self.parts.frozen
@@ -95,23 +102,32 @@ class Teacher:
         sigma = self._draw_levels(b, f, rng).to(x0)
         x_t = add_noise(x0, noise, sigma)
         velocity = velocity_of(self.denoiser, x_t, sigma, text, clean=x0, layout=self.layout)
-        value = flow_matching_loss(velocity, x0, noise, weight=self._weight(batch))
+        value = flow_matching_loss(velocity, x0, noise, weight=self._weight(batch, sigma))
         return Loss(value, {"loss": value})
 
-    def _weight(self, batch: ClipBatch) -> torch.Tensor | None:
-        """Of every place: one, on the mean of each clip."""
-        if not self.config.object_weight or batch.near is None:
-            return None
-        weight = 1 + self.config.object_weight * batch.near.float()
-        return (weight / weight.mean((1, 2, 3, 4), keepdim=True)).to(self.parts.device)
+    def _weight(self, batch: ClipBatch, sigma: Sigma) -> torch.Tensor | None:
+        """Of every place, by what it shows (one, on the mean of each clip) and by its noise level."""
+        weight = None
+        if self.config.object_weight and batch.near is not None:
+            near = 1 + self.config.object_weight * batch.near.float()
+            weight = (near / near.mean((1, 2, 3, 4), keepdim=True)).to(self.parts.device)
+        if self.config.level_weight == "none":
+            return weight
+        bell = per_frame(bell_weight(sigma, schedule=self.config.schedule)).float()
+        return bell if weight is None else weight * bell
 
     def _draw_levels(self, b: int, f: int, rng: torch.Generator) -> torch.Tensor:
         """One level per clip for a bidirectional teacher, one per chunk for a causal one."""
         if self.layout is None:
-            return draw_logit_normal(b, schedule=self.config.schedule, rng=rng)[:, None].repeat(1, f)
+            return self._levels(b, rng)[:, None].repeat(1, f)
         chunks = len(self.layout.spans(f))
-        levels = draw_logit_normal(b * chunks, schedule=self.config.schedule, rng=rng).view(b, chunks)
-        return per_chunk(levels, self.layout, f)
+        return per_chunk(self._levels(b * chunks, rng).view(b, chunks), self.layout, f)
+
+    def _levels(self, count: int, rng: torch.Generator) -> torch.Tensor:
+        schedule = self.config.schedule
+        if self.config.levels == "uniform":
+            return schedule.sigma(torch.rand(count, generator=rng))
+        return draw_logit_normal(count, schedule=schedule, rng=rng)
 
     def preview(self, rng: torch.Generator) -> Preview:
         return self.parts.preview(
@@ -135,3 +151,18 @@ class Teacher:
             clip_frames=config.periods[-1].frames,
             guidance=config.guidance,
         )
+
+
+def sizes_of(config: TeacherConfig, inputs: Mapping[str, Bundle]) -> TransformerConfig:
+    """Those the recipe says, or those of the model it begins with.
+
+    Raises:
+        UserError: neither is there.
+    """
+    start = inputs.get("teacher")
+    sizes = config.transformer or (None if start is None else start.spec.transformer)
+    if sizes is None:
+        raise UserError(
+            "[teacher.transformer] says no sizes, and [inputs] teacher names no model that has any."
+        )
+    return sizes
