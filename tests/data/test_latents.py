@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import resource
 
 import pytest
 import torch
@@ -131,3 +132,16 @@ def test_a_folder_that_is_not_finished_is_not_trained_on(tmp_path):
 
     with pytest.raises(UserError, match="holds 4 of 6 clips; run its recipe again"):
         EncodedClips(tmp_path)
+
+
+def test_a_full_disk_leaves_no_half_shard_and_no_line(folder):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # bytes a file may have: the nearest thing to it
+    try:
+        with pytest.raises(UserError, match=r"shard-00003\.safetensors cannot be written"):
+            write_shard(folder, 3, shard(3), 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

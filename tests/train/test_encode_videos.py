@@ -121,7 +121,7 @@ def stopped_after(calls):
     return encoders(bundle)
 
 
-@pytest.mark.parametrize("calls", [0, 1, 4])
+@pytest.mark.parametrize("calls", [1, 4])
 def test_a_run_that_was_stopped_goes_on_to_the_same_shards(home, encoded, tmp_path, calls):
     with pytest.raises(KeyboardInterrupt):
         encode_videos(config(home), stopped_after(calls), tmp_path, ranks=ALONE)

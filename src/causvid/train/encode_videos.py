@@ -112,7 +112,8 @@ def _look(config: VideosConfig, items: Sequence[Item], folder: Path, *, ranks: R
             survey(items, folder, number, config=config.clip)
             after()
 
-    share(missing, total=len(groups), work=work, ranks=ranks, label="look", unit="video", each=GROUP)
+    units = [min(GROUP, len(items) - GROUP * n) for n in groups]
+    share(missing, total=len(groups), work=work, ranks=ranks, label="look", unit="video", units=units)
 
 
 def _describe(

@@ -41,7 +41,7 @@ def share(
     ranks: Ranks,
     label: str,
     unit: str,
-    each: int = 1,
+    units: Sequence[int] | None = None,
 ) -> None:
     """Do the missing pieces of a work, divided over processes; returns when all are done.
 
@@ -51,13 +51,16 @@ def share(
         work: does the pieces of these numbers, and calls its second argument behind each.
         label: what is being done, for the progress line.
         unit: what is counted there.
-        each: so many of them in a piece.
+        units: so many of them in each piece; None for one.
     """
-    bar = Progress(total * each, label=label, unit=unit, done=(total - len(missing)) * each)
+    sizes = list(units or [1] * total)
+    left = [sizes[number] for number in missing]
+    bar = Progress(sum(sizes), label=label, unit=unit, done=sum(sizes) - sum(left))
 
     def show() -> None:
-        if ranks.is_main:
-            bar.update(min(ranks.size * each, total * each - bar.done))
+        if ranks.is_main:  # the others are taken to be as far
+            bar.update(sum(left[: ranks.size]))
+            del left[: ranks.size]
 
     ranks.wait()
     with bar if ranks.is_main else nullcontext():

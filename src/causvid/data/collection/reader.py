@@ -9,6 +9,7 @@ reader has no state, so a resumed run reads what it would have read, on any numb
 import json
 from collections import OrderedDict
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class CollectionReader:
         self.collection = Collection.read(folder)
         self.shards = read_index(folder)
         self.texts = read_texts(folder)
-        self._open: OrderedDict[int, Any] = OrderedDict()
+        self._open: OrderedDict[int, _OpenShard] = OrderedDict()
         have = sum(shard.clips for shard in self.shards)
         if have != len(self):
             raise UserError(
@@ -79,25 +80,23 @@ class CollectionReader:
     def latents(self, clip: int, span: slice = slice(None)) -> Float[Tensor, "f c h w"]:
         """Latent frames of a clip."""
         shard, row = self._shard(clip)
-        return shard.get_slice("latents")[row, span].float()
+        return shard.file.get_slice("latents")[row, span].float()
 
     def rows(self, clip: int) -> Float[Tensor, "r e"]:
         """The encoded caption of a clip."""
         shard, row = self._shard(clip)
-        caption = int(shard.get_slice("caption_of")[row : row + 1])
-        ends = [0, *shard.get_tensor("row_ends").tolist()]
-        return shard.get_slice("rows")[ends[caption] : ends[caption + 1]].float()
+        return shard.file.get_slice("rows")[shard.rows[shard.caption_of[row]]].float()
 
     def about(self, clip: int) -> dict[str, Any]:
-        """Video, first second and caption of a clip."""
+        """Video, second and caption of a clip."""
         shard, row = self._shard(clip)
-        return json.loads(bytes(shard.get_tensor("about").tolist()))[row]
+        return shard.about[row]
 
     def thumbnail(self, clip: int) -> bytes:
         """A few frames of a clip, as JPEG."""
         shard, row = self._shard(clip)
-        ends = [0, *shard.get_tensor("thumbnail_ends").tolist()]
-        return bytes(shard.get_slice("thumbnails")[ends[row] : ends[row + 1]].tolist())
+        ends = [0, *shard.file.get_tensor("thumbnail_ends").tolist()]
+        return bytes(shard.file.get_slice("thumbnails")[ends[row] : ends[row + 1]].numpy())
 
     def text(self, clips: list[int]) -> TextTokens:
         """The encoded captions of several clips."""
@@ -108,11 +107,22 @@ class CollectionReader:
         tokens = torch.stack([padded(r, to=self.collection.rows) for r in rows])
         return TextTokens(tokens, torch.tensor([len(r) for r in rows]))
 
-    def _shard(self, clip: int) -> tuple[Any, int]:
+    def _shard(self, clip: int) -> "tuple[_OpenShard, int]":
         number, row = divmod(clip, self.collection.clips_per_shard)
         if number not in self._open:
-            self._open[number] = open_shard(self.folder / self.shards[number].file)
+            self._open[number] = _OpenShard(self.folder / self.shards[number].file)
             if len(self._open) > OPEN:
                 self._open.popitem(last=False)
         self._open.move_to_end(number)
         return self._open[number], row
+
+
+class _OpenShard:
+    """A shard's file, and what is small in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = open_shard(path)
+        self.caption_of: list[int] = self.file.get_tensor("caption_of").tolist()
+        ends = self.file.get_tensor("row_ends").tolist()
+        self.rows = [slice(a, b) for a, b in pairwise([0, *ends])]
+        self.about: list[dict[str, Any]] = json.loads(bytes(self.file.get_tensor("about").numpy()))
