@@ -92,10 +92,10 @@ def test_imaging_quality_is_a_percentage_of_frames_no_larger_than_512():
 
 def test_a_styles_score_is_the_mean_cosine_with_its_name():
     found = formulas.appearance_style(
-        noise(2, 32, 32), looking_up([2.0, 0.0], [0.0, 2.0]), torch.tensor([3.0, 0.0])
+        noise(2, 32, 32), looking_up([2.0, 0.0], [0.0, 2.0]), torch.tensor([3.0, 0.0]), scale=0.5
     )
 
-    assert (found.score, found.counts) == (pytest.approx(0.5), 2)
+    assert (found.score, found.counts) == (pytest.approx(0.25), 2)
 
 
 @pytest.mark.parametrize(

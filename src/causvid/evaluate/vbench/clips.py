@@ -7,7 +7,7 @@ BT.601 and says so. The other file is H.264 in RGB, which loses nothing. Knows f
 import os
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import av
 from av.video.reformatter import ColorRange, Colorspace
@@ -43,7 +43,7 @@ def _encode(frames: Frames, part: Path, *, fps: float | int, kind: Kind) -> None
     codec, pixels = ("libx264", "yuv444p") if kind == "video" else ("libx264rgb", "rgb24")
     with av.open(f"file:{part}", "w") as container:  # the suffix says which container
         rate = Fraction(fps).limit_denominator(1001)
-        stream = container.add_stream(codec, rate=rate, options={"crf": "0", "preset": "veryfast"})
+        stream: Any = container.add_stream(codec, rate=rate, options={"crf": "0", "preset": "veryfast"})
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pixels
         stream.codec_context.thread_count = 1  # the bytes depend on the frames alone

@@ -13,7 +13,8 @@ To continue after an interruption, run the same command again.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def export(
     _keep(folder / "manifest.json", manifest)
     _write_json(folder / "full_info.json", [row.row() for row in prompts.rows])
     _write_json(folder / "prompts.json", {job.name: job.prompt.original for job in jobs})
-    _say_what_matters(pipeline, prompts, jobs, layout=layout, say=say)
+    _say_what_matters(pipeline, prompts, jobs, manifest=manifest, say=say)
     done = _finished(folder)
     ahead = [job for job in jobs if job.name not in done]
     with Progress(len(jobs), label="vbench", unit="video", done=len(jobs) - len(ahead)) as bar:
@@ -77,6 +78,8 @@ def export(
             for job in group:
                 _make(pipeline, job, folder, seconds=length)
                 bar.update()
+    with suppress(OSError):  # nothing is in it, or it was never made
+        (folder / "unfinished").rmdir()
     return manifest
 
 
@@ -145,13 +148,21 @@ def _manifest(
 
 
 def _say_what_matters(
-    pipeline: Pipeline, prompts: Prompts, jobs: Sequence[Job], *, layout: Layout, say: Callable[[str], None]
+    pipeline: Pipeline,
+    prompts: Prompts,
+    jobs: Sequence[Job],
+    *,
+    manifest: Mapping[str, Any],
+    say: Callable[[str], None],
 ) -> None:
+    layout = manifest["layout"]
     unknown = sorted({word for row in prompts.rows for word in pipeline.unknown_words(row.text)})
     if unknown:
         say(f"the model does not know {len(unknown)} words of these prompts ({', '.join(unknown[:3])} ...).")
     if layout == "standard" and (few := min(samples_in(jobs).values())) < SAMPLES:
         say(f"upstream reads five videos of each prompt and there are {few}; do not publish such scores.")
+    if manifest["lane"] == "VBench-Long" and layout == "standard" and any("_" in job.name for job in jobs):
+        say("VBench-Long tells videos apart by what stands before an underscore, and a prompt has one.")
     folded = {job.name.casefold() for job in jobs}
     if len(folded) < len(jobs):
         say("two videos differ only in case: do not copy them to a disk that ignores it.")

@@ -6,7 +6,7 @@ f is a frame's features, all cosines of them, means over a video's frames:
     flickering     = (255 - mean |x_{t+1} - x_t|) / 255
     aesthetic      = head(f / |f|) / 10
     imaging        = MUSIQ(x) / 100
-    style          = cos(f, text)
+    style          = cos(f, text) scale / 100
 
 Upstream averages consistency and style over all frames of all videos on one GPU, everything else over videos.
 Networks come in as functions, so that all of this is tested without their weights.
@@ -99,10 +99,18 @@ def imaging_quality(frames: Frames, judge: Judge) -> Judged:
     return Judged(float(torch.cat(scores).double().mean()) / 100)
 
 
-def appearance_style(frames: Frames, network: Network, text: Float[Tensor, " e"]) -> Judged:
-    """How near every frame is to the name of a style."""
+def appearance_style(frames: Frames, network: Network, text: Float[Tensor, " e"], *, scale: float) -> Judged:
+    """How near every frame is to the name of a style.
+
+    Args:
+        frames: of a video.
+        network: gives features of pictures.
+        text: features of the style's name.
+        scale: CLIP's own of its cosines over 100, which is 1 in the published weights.
+    """
     features = F.normalize(in_batches(network, for_clip_by_pillow(frames)), dim=-1)
-    return Judged(float((features @ F.normalize(text, dim=0)).double().mean()), len(frames))
+    cosines = features @ F.normalize(text, dim=0)
+    return Judged(scale * float(cosines.double().mean()), len(frames))
 
 
 def _consistency(features: Features) -> Judged:

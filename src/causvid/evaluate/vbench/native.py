@@ -73,7 +73,12 @@ def _imaging(files: Sequence[Path], device: torch.device) -> Scorer:
 
 def _style(files: Sequence[Path], device: torch.device) -> Scorer:
     clip = networks.Clip(files[0], device=device, why="appearance_style")
-    return lambda frames, row: formulas.appearance_style(frames, clip.pictures, clip.text(_style_of(row)))
+
+    def score(frames: Frames, row: Mapping[str, Any]) -> Judged:
+        text = clip.text(_style_of(row))
+        return formulas.appearance_style(frames, clip.pictures, text, scale=clip.scale)
+
+    return score
 
 
 def _style_of(row: Mapping[str, Any]) -> str:

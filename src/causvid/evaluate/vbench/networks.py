@@ -39,9 +39,9 @@ def load_state(path: Path) -> dict[str, Tensor]:
     """Weights from a file of either kind that was published."""
     with reading(path, "a file of weights"):
         try:
-            return dict(torch.jit.load(path, map_location="cpu").state_dict())
-        except RuntimeError:
             return dict(torch.load(path, map_location="cpu", weights_only=True))
+        except RuntimeError:  # TorchScript, as OpenAI published its own
+            return dict(torch.jit.load(path, map_location="cpu").state_dict())
 
 
 def dino(path: Path, *, device: torch.device) -> Network:
@@ -97,6 +97,8 @@ class Clip:
             model = build(load_state(path)).float()
         self._model = model.eval().requires_grad_(False).to(device)
         self._device = device
+        self.scale = float(model.logit_scale.exp()) / 100
+        """Of its cosines: 1 in the published weights."""
 
     @torch.no_grad()
     def pictures(self, pictures: Pictures) -> Features:

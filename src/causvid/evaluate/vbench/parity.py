@@ -232,9 +232,11 @@ def _only_weights(network: nn.Module) -> nn.Module:
 
 
 def _spread(network: nn.Module) -> None:
-    """Fresh transformers see nearly the same in everything; larger matrices tell pictures apart."""
-    for weights in network.parameters():
-        if weights.ndim > 1:
+    """Fresh transformers see nearly the same in everything; larger weights tell pictures and places apart."""
+    for name, weights in network.named_parameters():
+        if name.split(".")[-1] in ("pos_embed", "cls_token", "positional_embedding", "class_embedding"):
+            nn.init.normal_(weights, std=0.5)
+        elif weights.ndim > 1:
             nn.init.normal_(weights, std=1.5 * weights.flatten(1).shape[1] ** -0.5)
-        elif weights.ndim == 1 and weights.abs().sum() == 0:
+        elif weights.ndim == 1 and not weights.any():
             nn.init.normal_(weights, std=0.1)
