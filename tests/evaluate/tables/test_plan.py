@@ -3,15 +3,20 @@
 from pathlib import Path
 
 import pytest
+import torch
+from evaluate.judged import worlds_student
 
 from causvid.commands.tables import steps_with_seeds
 from causvid.config import build
 from causvid.errors import UserError
-from causvid.evaluate.tables.makers import STUDENT_LAYOUT, STUDENT_SIGMAS
+from causvid.evaluate.tables.makers import STUDENT_LAYOUT, STUDENT_SIGMAS, make_maker, overlap_of
 from causvid.evaluate.tables.plan import Plan, Row, Step, find_amount, load_plan, trained
 from causvid.evaluate.tables.run import COLUMNS, SPEED
 from causvid.evaluate.tables.verdicts import load_hypotheses
+from causvid.generate.longer import Asked, queue_levels
+from causvid.models.bundle import open_model
 from causvid.models.spec import ModelSpec
+from causvid.nn.text import TextTokens
 from causvid.train.dmd import DmdConfig
 from causvid.train.encode import EncodeConfig
 from causvid.train.recipe import find_recipe, read_recipe, resolve
@@ -64,12 +69,36 @@ def test_the_levels_of_all_students_are_those_the_tables_assume():
         assert config.layout == STUDENT_LAYOUT
 
 
-def test_the_passes_of_an_arm_are_those_of_its_sampler():
-    steps = next(field.default for field in ModelSpec.__dataclass_fields__.values() if field.name == "steps")
-    for row in PLAN.arm:
-        few = row.name == "shipped" or row.passes.startswith(f"{len(STUDENT_SIGMAS)} ")
-        many = row.passes.startswith(f"{steps} x 2") or row.how == "diagonal"
-        assert few != many, row.name
+@pytest.mark.parametrize(
+    "name", [name for name, row in ROWS.items() if row.how in ("own", "few", "streamed")]
+)
+def test_the_passes_of_an_arm_are_those_of_its_sampler(name):
+    many = {"sigmas": (), "guidance": 2.0, "steps": 50}
+    model = {
+        "teacher": lambda: worlds_student(layout=None, **many),
+        "causal_teacher": lambda: worlds_student(**many),
+        "": lambda: worlds_student(sigmas=open_model("tiny").spec.sigmas),
+    }.get(ROWS[name].step, lambda: worlds_student(sigmas=STUDENT_SIGMAS))
+
+    maker = make_maker(ROWS[name], 0, model())
+
+    assert maker.passes == ROWS[name].planned_passes and maker.said_passes == ROWS[name].passes
+
+
+def test_the_passes_of_the_queue_are_two_a_window_of_it_for_every_frame():
+    spec = ModelSpec(name="teacher", fps=12, size=(64, 64), clip_frames=12)
+    asked = Asked(
+        text=TextTokens(torch.zeros(1, 2, 4), torch.tensor([2])),
+        sigmas=tuple(1 - i / 50 for i in range(50)),
+        window=12,
+        overlap=overlap_of(
+            ROWS["diagonal"], ModelSpec(name="teacher", fps=12, size=(64, 64), clip_frames=12)
+        ),
+    )
+
+    places = len(queue_levels(asked)) - 1
+
+    assert 2 * places // (asked.window - asked.overlap) == ROWS["diagonal"].planned_passes
 
 
 def test_every_arm_of_a_hypothesis_is_measured_in_the_clips_it_is_about():

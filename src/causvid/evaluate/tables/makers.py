@@ -56,6 +56,12 @@ class Maker:
         return Periods(chunk=None if layout is None else layout.frames_per_chunk * stride, stride=stride)
 
     @property
+    def said_passes(self) -> str:
+        """As the plan says them; and if the model is sampled otherwise than planned, how many they are."""
+        as_planned = self.row.how in LONG_SAMPLERS or self.passes == self.row.planned_passes
+        return self.row.passes if as_planned else f"{self.passes} (planned: {self.row.passes})"
+
+    @property
     def passes(self) -> int:
         """Of the network, for what it makes at once: a chunk with its commit, a window or a clip."""
         spec = self.pipeline.spec

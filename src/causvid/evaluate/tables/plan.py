@@ -3,6 +3,7 @@
 All of it is data: `arms.toml` beside this file. Knows folders and commands; nothing of models or clips.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -51,12 +52,19 @@ class Row:
     """Or a known model's name."""
     how: How
     passes: str
+    """Of the network, as a sum of products, and for what: "50 x 2 + 2 a chunk"."""
     tables: tuple[Table, ...]
     headline: bool = False
 
     def __post_init__(self) -> None:
         if bool(self.step) == bool(self.model):
             raise UserError(f"the arm {self.name!r} must have a step or a model, one of them.")
+
+    @property
+    def planned_passes(self) -> int:
+        """The number that `passes` says."""
+        terms = self.passes.partition(" a ")[0].split("+")
+        return sum(math.prod(int(number) for number in term.split("x")) for term in terms)
 
     @property
     def is_long(self) -> bool:
