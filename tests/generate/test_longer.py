@@ -64,14 +64,14 @@ def test_a_video_has_the_frames_it_was_asked_for_and_the_model_sees_no_more_than
 
 @pytest.mark.parametrize("name", LONG_SAMPLERS)
 def test_where_frames_are_independent_every_sampler_solves_the_same_flow(name):
-    start = noise(15)
+    start = noise(13)
 
-    made = LONG_SAMPLERS[name](Gaussian(), start, asked(steps=50, overlap=2))
+    made = LONG_SAMPLERS[name](Gaussian(), start, asked(steps=24, overlap=2))
 
     if name == "rescheduled":
         start = reschedule_noise(start, window=6, stride=4, rng=[torch.Generator().manual_seed(0)])
     known = 6 if name == "diagonal" else 0  # the queue's first frames are noised anew
-    torch.testing.assert_close(made[:, known:], (MEAN + STD * start)[:, known:], atol=0.06, rtol=0)
+    torch.testing.assert_close(made[:, known:], (MEAN + STD * start)[:, known:], atol=0.12, rtol=0)
 
 
 @pytest.mark.parametrize("name", LONG_SAMPLERS)

@@ -91,9 +91,7 @@ def test_the_passes_of_the_queue_are_two_a_window_of_it_for_every_frame():
         text=TextTokens(torch.zeros(1, 2, 4), torch.tensor([2])),
         sigmas=tuple(1 - i / 50 for i in range(50)),
         window=12,
-        overlap=overlap_of(
-            ROWS["diagonal"], ModelSpec(name="teacher", fps=12, size=(64, 64), clip_frames=12)
-        ),
+        overlap=overlap_of(ROWS["diagonal"], spec),
     )
 
     places = len(queue_levels(asked)) - 1
