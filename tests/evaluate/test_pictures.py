@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from causvid.evaluate.pictures import CURVES, draw_curves, save_sheet
+from causvid.evaluate.pictures import CURVES, Panel, draw_curves, draw_panels, save_sheet
 
 
 def test_a_sheet_has_a_row_for_every_clip(tmp_path):
@@ -25,3 +25,13 @@ def test_there_is_a_plot_for_every_curve(tmp_path):
 
     assert [path.name for path in made] == [f"{name}.png" for name in CURVES]
     assert all(Image.open(path).width > 300 for path in made)
+
+
+def test_panels_share_their_time_and_stand_one_under_another(tmp_path):
+    pytest.importorskip("matplotlib")
+    one = Panel("spread", {"a ball": ([1.0, 2.0, 3.0], [1.0, 1.1, 0.9])}, band=(0.85, 1.15))
+    gap = Panel("text", {"a ball": ([1.0, 2.0, 3.0], [1.0, float("nan"), 1.0])})
+
+    few, more = (draw_panels([one, gap][:n], tmp_path / f"{n}.png") for n in (1, 2))
+
+    assert Image.open(more).height > 1.5 * Image.open(few).height
