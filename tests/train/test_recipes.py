@@ -6,6 +6,7 @@ from tiny_training import encoded_clips
 from causvid.config import build, plain, read_toml, to_toml
 from causvid.errors import UserError
 from causvid.train.encode import EncodeConfig
+from causvid.train.encode_videos import VideosConfig
 from causvid.train.recipe import (
     BUDGETS,
     CHAINS,
@@ -30,7 +31,8 @@ def configured(name, budget):
     table = read_recipe(find_recipe(name), budget=budget)
     if "stage" in table:
         return resolve(table, name)
-    return (build(TrajectoriesConfig if "sigmas" in table else EncodeConfig, table, name),)
+    kinds = {"sigmas": TrajectoriesConfig, "source": VideosConfig, "seed": EncodeConfig}
+    return (build(next(kind for key, kind in kinds.items() if key in table), table, name),)
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
@@ -158,7 +160,9 @@ def test_an_input_that_does_not_exist_is_named(tmp_path):
 
 
 def test_a_chain_nobody_knows_is_refused(tmp_path):
-    with pytest.raises(UserError, match="no chain 'huge'; accepted: tiny"):
+    with pytest.raises(UserError, match=r"no chain .tiny/huge.; accepted: tiny, .*causvid-paper"):
+        reproduce("tiny/huge", out=tmp_path)
+    with pytest.raises(UserError, match="no chain 'huge'"):
         reproduce("huge", out=tmp_path)
 
 

@@ -5,13 +5,15 @@ import json
 import pytest
 import torch
 from random_model import SIGMAS, random_teacher
+from safetensors import safe_open
 from tiny_training import ALONE, LONG, causal_teacher, seeded, solved_trajectories, trajectories_config
 
 from causvid.data.trajectories import TrajectoryReader
 from causvid.errors import UserError
 from causvid.flow.schedule import FlowSchedule
 from causvid.train.common import Parts, guided_velocity
-from causvid.train.trajectories import kept_steps, make_trajectories, solve, true_clips
+from causvid.train.parallel import Ranks
+from causvid.train.trajectories import kept_steps, make_trajectories, solve, solver_grid, true_clips
 
 SCHEDULE = FlowSchedule()
 
@@ -83,6 +85,69 @@ def test_a_level_that_is_not_on_the_grid_is_refused_with_the_nearest_one():
 
 def test_shift_three_and_twenty_four_steps_pass_the_embedded_students_levels():
     assert kept_steps((1.0, 0.9, 0.75, 0.5), FlowSchedule(shift=3.0).grid(24)) == [0, 6, 12, 18]
+
+
+def test_levels_may_be_stops_of_their_own_on_the_solvers_way():
+    bundle, sigmas = random_teacher(), (0.9, 0.75, 0.3)
+    config = trajectories_config(sigmas=sigmas, levels="inserted")
+    text, negative = bundle.text(["a red ball"]), bundle.text([""])
+
+    assert solver_grid(config, SCHEDULE) == [1.0, 0.9, 0.75, 0.5, 0.3, 0.25, 0.0]
+    states, _ = solve(bundle.denoiser, noise(), text, negative, config=config, schedule=SCHEDULE)
+    velocity = guided_velocity(bundle.denoiser, noise(), torch.ones(1, 4), text, negative, 2.0)
+    torch.testing.assert_close(states[:, 0], noise() - 0.1 * velocity)
+
+
+def test_a_level_written_with_three_digits_is_the_grids_own():
+    assert kept_steps((1.0, 0.757, 0.522), FlowSchedule(shift=8.0).grid(50)) == [0, 36, 44]
+
+
+def test_several_samples_may_follow_one_prompt_each_from_its_own_noise(tmp_path):
+    config = solved_trajectories(tmp_path, seed=7, seeds_per_prompt=2)
+
+    read = TrajectoryReader(tmp_path).read([0, 1, 2, 3])
+    first = config.prompts(read.seeds).first
+
+    assert first[0] == first[1] and first[2] == first[3] and first[0] == config.prompts([7]).first[0]
+    assert config.prompt_seed(9) == config.prompt_seed(10) == 8
+    assert len({tuple(x.flatten().tolist()) for x in read.states[:, 0]}) == 4
+
+
+def test_the_grid_may_have_another_shift_than_the_teachers_own(tmp_path):
+    levels = (1.0, 0.9375, 0.833333, 0.625)
+    with pytest.raises(UserError, match="or let them be stops of their own: levels = 'inserted'"):
+        solved_trajectories(tmp_path / "own", sigmas=levels)
+
+    solved_trajectories(tmp_path / "other", sigmas=levels, samples=2, schedule=FlowSchedule(shift=5.0))
+    assert TrajectoryReader(tmp_path / "other").read([0]).states.shape[1] == 4
+
+
+def test_what_is_on_the_way_to_the_students_levels_is_not_stored(tmp_path):
+    """Four states of six steps, in half precision, and the endpoint: nothing else of this size."""
+    solved_trajectories(tmp_path, samples=2, steps=12)
+
+    with safe_open(tmp_path / "shard-00000.safetensors", framework="pt") as shard:
+        sizes = {name: tuple(shard.get_slice(name).get_shape()) for name in shard.keys()}  # noqa: SIM118
+    assert sizes == {"states": (2, len(SIGMAS), 4, 4, 4, 2), "x0": (2, 4, 4, 4, 2), "seeds": (2,)}
+
+
+class Apart(Ranks):
+    """A process among several that waits for nobody."""
+
+    def wait(self):
+        pass
+
+
+def shards_in(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+
+
+def test_ranks_divide_the_shards_and_make_them_as_one_process_would(tmp_path):
+    for name, ranks in (("first", Apart(0, 2)), ("second", Apart(1, 2)), ("all", ALONE)):
+        make_trajectories(trajectories_config(), random_teacher(), tmp_path / name, ranks=ranks)
+
+    first, second, everything = (shards_in(tmp_path / name) for name in ("first", "second", "all"))
+    assert not first.keys() & second.keys() and first | second == everything
 
 
 @pytest.mark.parametrize("sigmas", [(), (0.75, 0.5), (0.5, 1.0)])

@@ -90,3 +90,8 @@ def drop_part(part: Path) -> None:
 
 def _reason(error: OSError) -> str:
     return _REASONS.get(error.errno or 0) or error.strerror or type(error).__name__
+
+
+def straight(path: Path) -> Path:
+    """The same place without "..": a way through a folder that is not there yet leads nowhere."""
+    return Path(os.path.normpath(path))

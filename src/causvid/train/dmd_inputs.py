@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from causvid.data.files import straight
 from causvid.errors import UserError
 from causvid.models.bundle import Bundle
 from causvid.train.captions import CaptionFile
@@ -53,7 +54,7 @@ def open_prompts(
     """
     if config.prompts is None:
         return None
-    place = folder / config.prompts
+    place = straight(folder / config.prompts)
     if not place.is_file():
         clips = open_clips(place)
         return clips if isinstance(clips, OwnVideos) else None

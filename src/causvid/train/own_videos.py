@@ -13,6 +13,7 @@ from torch import nn
 from causvid.data.collection.fingerprints import text_fingerprint, weights_fingerprint
 from causvid.data.collection.reader import CollectionReader
 from causvid.data.collection.shards import FILE
+from causvid.data.files import straight
 from causvid.errors import UserError
 from causvid.models.text import TextEncoder
 from causvid.nn.text import TextTokens
@@ -100,4 +101,5 @@ class OwnVideos:
 
 def open_clips(folder: Path) -> EncodedClips | OwnVideos:
     """What `causvid encode` left in a folder, whichever kind it is."""
+    folder = straight(folder)
     return OwnVideos(folder) if (folder / FILE).exists() else EncodedClips(folder)

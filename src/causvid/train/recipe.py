@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from causvid.config import build, merge, parse_overrides, read_toml
+from causvid.data.files import straight
 from causvid.errors import UserError
 from causvid.generate.machine import pick_device
 from causvid.models.bundle import EMBEDDED, Bundle, load_bundle
@@ -47,6 +48,18 @@ CHAINS = {
     )
 }
 """The stages that make a model, in order: verb and recipe."""
+
+FAMILIES = ("wan-1.3b", "wan-14b", "tiny")
+"""Folders of recipes that have every preset; a preset begins with a teacher and encoded clips."""
+PRESETS = {
+    "causvid-paper": ("trajectories", "ode_init", "dmd"),
+    "causvid-wan": ("trajectories", "ode_init", "dmd"),
+    "self-forcing": ("trajectories", "ode_init", "dmd"),
+    "causal-forcing": ("teacher", "trajectories", "ode_init", "dmd"),
+    "default-2026": ("teacher", "consistency", "dmd"),
+    "longlive": ("tune",),
+}
+"""Published ways to make a student, and the stages of each in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +206,21 @@ def run_trajectories(
     return out
 
 
+def chain(name: str) -> tuple[tuple[str, str], ...]:
+    """The stages of a model or of a preset, "tiny" or "tiny/self-forcing": verb and recipe.
+
+    Raises:
+        UserError: there is no such chain.
+    """
+    family, _, preset = name.partition("/")
+    if name in CHAINS:
+        return CHAINS[name]
+    if family in FAMILIES and preset in PRESETS:
+        return tuple(("trajectories" if s == "trajectories" else "train", s) for s in PRESETS[preset])
+    presets = f"{'|'.join(FAMILIES)}/{'|'.join(PRESETS)}"
+    raise UserError(f"no chain {name!r}; accepted: {', '.join(CHAINS)}, {presets}.")
+
+
 def reproduce(name: str, *, out: Path, budget: str = "full", device: str = "auto") -> Path:
     """Run every stage of a chain, in order, into folders of `out`; finished ones are kept.
 
@@ -202,10 +230,8 @@ def reproduce(name: str, *, out: Path, budget: str = "full", device: str = "auto
     Raises:
         UserError: there is no such chain.
     """
-    if name not in CHAINS:
-        raise UserError(f"no chain {name!r}; accepted: {', '.join(CHAINS)}.")
     made = out
-    for verb, stage in CHAINS[name]:
+    for verb, stage in chain(name):
         recipe, folder = f"{name}/{stage}", out / stage
         if verb == "train":
             made = run_recipe(recipe, out=folder, budget=budget, device=device)
@@ -217,7 +243,7 @@ def reproduce(name: str, *, out: Path, budget: str = "full", device: str = "auto
 
 
 def _beside(out: Path, value: str) -> str | Path:
-    sibling = out.parent / value
+    sibling = straight(out.parent / value)
     if value not in EMBEDDED and (sibling / "config.toml").exists() and not (sibling / "export").exists():
         raise UserError(f"the run {sibling} is not finished; run its recipe to the end first.")
     is_model = (sibling / "export").exists() or (sibling / "model.toml").exists()

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from causvid.config import build, read_toml
+from causvid.data.files import straight
 from causvid.data.trajectories import Trajectories, TrajectoryReader
 from causvid.errors import UserError
 from causvid.flow.chunks import ChunkLayout
@@ -47,6 +48,7 @@ class Regression:
             UserError: they are not complete, or the chunks of a causal teacher differ from the student's.
         """
         self.layout, self.clean_levels = layout, clean_levels
+        folder = straight(folder)
         self.reader = TrajectoryReader(folder)
         source = folder / "trajectories.toml"
         self.source = build(TrajectoriesConfig, read_toml(source), source.name)
