@@ -46,7 +46,7 @@ def test_only_adapters_are_trained_and_every_matrix_of_a_layer_has_one():
 
 
 def test_what_is_exported_is_an_ordinary_network_that_does_the_same():
-    trained = disturbed(with_adapters(alpha=6.0))
+    trained = disturbed(with_adapters(alpha=6))
     plain = merged(trained)
 
     assert plain.state_dict().keys() == random_student().denoiser.state_dict().keys()

@@ -12,7 +12,8 @@ from causvid.errors import UserError
 from causvid.generate.rollout import Condition, commit_chunk, denoise_chunk, rollout
 from causvid.models.bundle import load_bundle
 from causvid.nn.cache import KVCache
-from causvid.train.dmd import Dmd, DmdConfig
+from causvid.train.dmd import Dmd
+from causvid.train.dmd_config import DmdConfig
 
 WINDOWED = replace(LAYOUT, window_frames=4, sink_frames=2)
 """Of five chunks, the fourth has forgotten frames."""

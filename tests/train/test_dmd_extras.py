@@ -9,7 +9,8 @@ from tiny_training import encoded_clips, inputs, loop, seeded, solved_trajectori
 
 from causvid.errors import UserError
 from causvid.models.bundle import load_bundle
-from causvid.train.dmd import Dmd, DmdConfig
+from causvid.train.dmd import Dmd
+from causvid.train.dmd_config import DmdConfig
 from causvid.train.ode_init import OdeInit, OdeInitConfig
 
 SMALL = replace(SPEC.transformer, width=32, layers=1, ffn=48)

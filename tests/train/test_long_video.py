@@ -12,7 +12,8 @@ from causvid.errors import UserError
 from causvid.generate.rollout import rollout
 from causvid.models.vae_wan import WanVAE
 from causvid.nn.text import TextTokens
-from causvid.train.dmd import Dmd, DmdConfig
+from causvid.train.dmd import Dmd
+from causvid.train.dmd_config import DmdConfig
 from causvid.train.long_video import LongConfig, LongVideo, at_starts, bridge
 
 LONG = LongConfig(video_frames=10, overlap_frames=2)

@@ -25,7 +25,7 @@ class AdapterConfig:
     """Which networks get adapters, and how large."""
 
     rank: int
-    alpha: float | None = None
+    alpha: int | None = None
     """What the adapters do is scaled by alpha / rank. None: as large as the rank."""
     roles: tuple[Literal["student", "critic"], ...] = ("student", "critic")
     where: str = WHERE

@@ -253,7 +253,8 @@ def _beside(out: Path, value: str) -> str | Path:
 def _stages() -> dict[str, tuple[type, Callable[[Any, dict[str, Bundle], Path], Stage]]]:
     from causvid.train.autoencoder import Autoencoder, AutoencoderConfig
     from causvid.train.consistency import Consistency, ConsistencyConfig
-    from causvid.train.dmd import Dmd, DmdConfig
+    from causvid.train.dmd import Dmd
+    from causvid.train.dmd_config import DmdConfig
     from causvid.train.ode_init import OdeInit, OdeInitConfig
     from causvid.train.teacher import Teacher, TeacherConfig
     from causvid.train.text import TextConfig, TextStage
