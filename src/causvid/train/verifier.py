@@ -35,6 +35,8 @@ class VerifierConfig:
     lesson: Literal["factors", "quality", "feature"]
     name: str
     """What the judge calls itself."""
+    clips_from: int = 0
+    """Step from which whole clips are shown: how things move is learnt when one can tell where they are."""
     judge: JudgeConfig
     """Its trunk, its time and its widths; what it reads follows from the lesson."""
     worlds: WorldsConfig = field(default_factory=lambda: WorldsConfig(split="any"))
@@ -51,9 +53,9 @@ class VerifierConfig:
         if self.judge.frame_heads or self.judge.clip_heads or self.judge.words:
             raise UserError("[verifier.judge] names heads; what a judge reads follows from verifier.lesson.")
         if self.glimpses and self.lesson == "feature":
-            raise UserError(
-                "verifier.glimpses teach what is read of frames; the feature lesson reads clips."
-            )
+            raise UserError("verifier.glimpses teach what is read of frames; the feature lesson reads clips.")
+        if self.clips_from and not self.glimpses:
+            raise UserError("verifier.clips_from needs verifier.glimpses, which are shown until then.")
         if self.judge.window < 8 or self.judge.window % 4:
             raise UserError(
                 f"verifier.judge.window is {self.judge.window}; it must be a multiple of 4, at least 8."
@@ -78,23 +80,45 @@ class Verifier:
     def roles(self, step: int) -> Sequence[str]:
         return ("judge",)
 
-    def batch(self, step: int, rng: torch.Generator, share: Share = WHOLE) -> Lesson:
-        return self._lesson(self.config.batch, self.config.worlds, rng)
+    def batch(self, step: int, rng: torch.Generator, share: Share = WHOLE) -> Sequence[Lesson]:
+        config = self.config
+        shown = [] if step < config.clips_from else [self._lesson(config.batch, config.worlds, rng)]
+        if config.glimpses:
+            # While there are no clips, as many more glimpses take about their time.
+            count = config.glimpses * (1 if shown else 2)
+            shown.append(self._lesson(count, config.worlds, rng, frames=GLIMPSE))
+        return shown
 
     def _lesson(
-        self, count: int, domain: WorldsConfig, rng: torch.Generator, *, teaching: Teaching | None = None
+        self,
+        count: int,
+        domain: WorldsConfig,
+        rng: torch.Generator,
+        *,
+        teaching: Teaching | None = None,
+        frames: int | None = None,
     ) -> Lesson:
-        make, frames = LESSONS[self.config.lesson], self.config.judge.window
-        return make(self.vae, teaching or self.config.teaching, domain, count=count, frames=frames, rng=rng)
+        make, teaching = LESSONS[self.config.lesson], teaching or self.config.teaching
+        window = frames or self.config.judge.window
+        return make(self.vae, teaching, domain, count=count, frames=window, rng=rng)
 
-    def loss(self, role: str, batch: Lesson, rng: torch.Generator) -> Loss:
-        readings = self.judge(batch.video)
-        terms = {
-            name: _term(readings.frame[name], target, batch.known) for name, target in batch.frame.items()
-        }
-        terms |= {name: _term(readings.clip[name], target, None) for name, target in batch.clip.items()}
-        value = torch.stack(list(terms.values())).mean()
-        return Loss(value, {"loss": value.detach(), **_rightness({**readings.frame, **readings.clip}, batch)})
+    def loss(self, role: str, batch: Sequence[Lesson], rng: torch.Generator) -> Loss:
+        terms: dict[str, list[Tensor]] = {}
+        rightness: dict[str, list[Tensor]] = {}
+        for lesson in batch:
+            readings = self.judge(lesson.video)
+            seen, whole = dict(readings.frame), lesson.video.shape[1] > GLIMPSE
+            for name, target in lesson.frame.items():
+                terms.setdefault(name, []).append(_term(readings.frame[name], target, lesson.known))
+            if whole:  # a glimpse tells nothing about a clip
+                seen |= readings.clip
+                for name, target in lesson.clip.items():
+                    terms[name] = [_term(readings.clip[name], target, None)]
+            for name, share in _rightness(seen, lesson).items():
+                rightness.setdefault(name, []).append(share)
+        value = torch.stack([torch.stack(each).mean() for each in terms.values()]).mean()
+        means = {name: torch.stack(shares).mean() for name, shares in rightness.items()}
+        return Loss(value, {"loss": value.detach(), **means})
 
     def preview(self, rng: torch.Generator) -> Preview:
         """A few clips and what is read of them."""
