@@ -123,6 +123,7 @@ def certify(parity: Parity, weights: Path) -> Path:
         "sha256": files,
     }
     with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     return path
 
