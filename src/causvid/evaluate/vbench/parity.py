@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from torch import nn
+from jaxtyping import UInt8
+from torch import Tensor, nn
 
 from causvid.data import worlds
 from causvid.data.files import reading, writing
@@ -28,12 +29,13 @@ from causvid.evaluate.vbench.native import CERTIFICATES, NATIVE
 from causvid.evaluate.vbench.networks import load_state, optional
 from causvid.evaluate.vbench.weights import WEIGHTS, sha256_of
 from causvid.pixels import to_uint8
-from causvid.types import Frames
 
 TOLERANCE = 1e-5
 STYLE = "Van Gogh style"
 DINO_CODE = "dino_model/facebookresearch_dino_main"
 """Where upstream keeps a copy of DINO's repository."""
+AnyFrames = UInt8[Tensor, "_ _ _ 3"]
+"""One of several of different sizes."""
 Found = tuple[float, list[dict[str, Any]]]
 
 
@@ -57,7 +59,7 @@ class Parity:
         return self.difference <= TOLERANCE
 
 
-def sample_clips() -> list[Frames]:
+def sample_clips() -> list[AnyFrames]:
     """Three rendered clips: square, wide, and nearly square but upright; of different lengths."""
     shown = [
         to_uint8(worlds.render([worlds.scene(seed)], frames, size=size)[0])[0]
@@ -67,7 +69,7 @@ def sample_clips() -> list[Frames]:
     return shown
 
 
-def compare(dimension: str, clips: Sequence[Frames], *, weights: Path) -> Parity:
+def compare(dimension: str, clips: Sequence[AnyFrames], *, weights: Path) -> Parity:
     """Score the same frames with upstream's function and with ours.
 
     Args:
