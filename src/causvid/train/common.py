@@ -57,11 +57,11 @@ class Parts:
         text = inputs.get("text", inputs.get("teacher"))
         eyes, ears = (None if vae is None else vae.vae), (None if text is None else text.text)
         own = None if isinstance(clips, EncodedClips) else clips
-        sighted = isinstance(eyes, TinyVAE if own is None else (TinyVAE, WanVAE))
-        if vae is None or not sighted or (own is None and not isinstance(ears, TinyText)):
+        ours = isinstance(eyes, TinyVAE) and isinstance(ears, TinyText)
+        if vae is None or not isinstance(eyes, (TinyVAE, WanVAE)) or (own is None and not ours):
             raise UserError(
                 "[inputs] must name a model with an autoencoder (vae) and one with a text encoder (text), "
-                "both of our own kind; with clips that causvid encode made of videos, any autoencoder will do."
+                "both of our own kind; with clips that causvid encode made of videos, any will do."
             )
         history = {
             part: facts for bundle in inputs.values() for part, facts in bundle.spec.provenance.items()

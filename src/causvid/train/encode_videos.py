@@ -181,7 +181,9 @@ def encode_shard(
     config: VideosConfig, encoders: Encoders, items: Sequence[Item], clips: Sequence[Clip]
 ) -> dict[str, Tensor]:
     """The tensors of one shard."""
-    latents, thumbnails, waiting = [], [], []
+    latents: list[Tensor] = []
+    thumbnails: list[bytes] = []
+    waiting: list[Frames] = []
 
     def flush() -> None:
         video = from_uint8(torch.stack(waiting).to(encoders.device))
@@ -196,7 +198,7 @@ def encode_shard(
             flush()
     if waiting:
         flush()
-    about = [
+    about: list[dict[str, Any]] = [
         {
             "video": items[clip.item].key,
             "second": round(clip.start / config.clip.fps, 3),

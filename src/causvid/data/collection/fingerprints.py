@@ -44,5 +44,5 @@ def _hashed(tensors: Iterable[tuple[str, Tensor]]) -> str:
     known = hashlib.sha256()
     for name, value in tensors:
         known.update(f"{name} {tuple(value.shape)}".encode())
-        known.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        known.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return known.hexdigest()

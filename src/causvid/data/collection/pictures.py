@@ -69,7 +69,8 @@ def _pictures(file: BufferedIOBase, errand: Errand) -> Pictures:
         info = clip_info(container, errand.name)
         claimed = _claimed_seconds(container, info.seconds)
         frames = 0
-        asked = {"fps": errand.fps, "size": errand.size, "fit": errand.fit, "spans": errand.spans}
+        asked: dict[str, Any] = {"fps": errand.fps, "size": errand.size}
+        asked |= {"fit": errand.fit, "spans": errand.spans}
         for picture in clip_pictures(container, errand.name, limits=limits, **asked):
             frames += 1
             yield picture
