@@ -12,7 +12,6 @@ from causvid.flow.schedule import FlowSchedule, add_noise
 from causvid.flow.solvers import euler_step
 from causvid.models.bundle import load_bundle
 from causvid.train.consistency import Consistency, ConsistencyConfig
-from causvid.train.runs import Run
 from causvid.train.stage import Share
 
 GRID = torch.tensor(FlowSchedule(shift=5.0).grid(48), dtype=torch.float64)
@@ -97,17 +96,16 @@ def test_the_average_follows_once_a_step_however_many_shares_it_has(tmp_path):
 
 def test_a_resumed_run_ends_with_the_student_and_the_average_of_an_uninterrupted_one(tmp_path):
     config = loop("student", steps=2, checkpoint_every=1)
-    whole, first, second = stage(tmp_path), stage(tmp_path), stage(tmp_path)
+    whole, again = stage(tmp_path), stage(tmp_path)
 
-    trained(whole, tmp_path / "whole", config)
-    run = trained(first, tmp_path / "parts", config)
+    run = trained(whole, tmp_path / "run", config)
     (run.checkpoints / "step_000002.pt").unlink()
-    trained(second, tmp_path / "parts", config)
+    trained(again, tmp_path / "run", config)
 
     for name in ("student", "target"):
-        one, other = (getattr(s, name).state_dict() for s in (whole, second))
+        one, other = (getattr(s, name).state_dict() for s in (whole, again))
         assert all(torch.equal(value, other[key]) for key, value in one.items())
-    assert Run(tmp_path / "parts", config).latest()["kept"].keys() == {"target"}
+    assert run.latest()["kept"].keys() == {"target"}
     spec = load_bundle(run.folder).spec
     assert spec.is_student and spec.sigmas == SIGMAS and spec.layout == LONG
 
