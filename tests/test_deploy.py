@@ -2,10 +2,13 @@
 
 import re
 import shlex
+import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from causvid.train.recipe import find_recipe
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = ROOT / "Dockerfile"
@@ -63,3 +66,40 @@ def test_the_composition_is_yaml_with_a_server_for_each_device():
     assert devices == {"cpu": "cpu", "cuda": "cuda"}
     assert all(service["read_only"] and service["cap_drop"] == ["ALL"] for service in services.values())
     assert all(port.startswith("127.0.0.1:") for service in services.values() for port in service["ports"])
+
+
+def causvid_words(words):
+    """What is said to `causvid`, checked to be a recipe and flags that exist."""
+    after = words[words.index("causvid") + 1 :]
+    return after[0], after[1], [word.partition("=")[0] for word in after[2:] if word.startswith("--")]
+
+
+def test_the_slurm_job_is_a_script_whose_comment_names_a_recipe_and_restarts_go_on():
+    path = ROOT / "deploy/train.slurm"
+    text = path.read_text()
+    assert subprocess.run(["bash", "-n", str(path)], check=False).returncode == 0
+    example = re.search(r"sbatch deploy/train\.slurm (\S+) --out (\S+)", text)
+    assert example and find_recipe(example[1])
+    asked = dict(re.findall(r"^#SBATCH --([\w-]+)=(\S+)$", text, re.MULTILINE))
+    assert asked["ntasks-per-node"] == "1" and asked["signal"].startswith("B:TERM@")
+    command = text[text.index("srun") : text.index('"$@"')].replace("\\\n", " ").split()
+    assert command[command.index("-m") :] == ["-m", "causvid", "train"]
+    assert "--max-restarts" in command and "requeue" in text
+
+
+def test_the_kubernetes_job_finds_its_first_pod_and_trains_a_recipe_on_all_its_gpus():
+    yaml = pytest.importorskip("yaml")
+    service, job = yaml.safe_load_all((ROOT / "deploy/train.kubernetes.yaml").read_text())
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    words, flags = container["command"], dict(w[2:].split("=", 1) for w in container["command"] if "=" in w)
+    verb, recipe, _ = causvid_words(words)
+    assert verb == "train" and find_recipe(recipe)
+    port = service["spec"]["ports"][0]["port"]
+    assert flags["rdzv-endpoint"] == f"{job['metadata']['name']}-0.{pod['subdomain']}:{port}"
+    assert service["metadata"]["name"] == pod["subdomain"] and service["spec"]["clusterIP"] == "None"
+    assert int(flags["nnodes"]) == job["spec"]["completions"] == job["spec"]["parallelism"]
+    assert int(flags["nproc-per-node"]) == container["resources"]["limits"]["nvidia.com/gpu"]
+    mounted = {volume["name"] for volume in pod["volumes"]}
+    assert {mount["name"] for mount in container["volumeMounts"]} == mounted
+    assert flags["out"].startswith(container["volumeMounts"][0]["mountPath"])

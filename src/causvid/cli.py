@@ -42,6 +42,7 @@ _VERBS = (
     vbench.vbench_parity,
     tools.doctor,
     training.train,
+    training.bench_train,
     training.encode,
     training.trajectories,
     training.reproduce,
@@ -62,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    if words[:2] in (["bench", "train"], ["bench", "serve"]):
+        words[:2] = ["-".join(words[:2])]
     if words[:1] == ["--version"]:
         print(f"causvid {__version__}")
         return 0

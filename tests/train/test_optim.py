@@ -1,6 +1,5 @@
 """Optimisers: which weights Muon takes, what its updates look like, averages, and steps that fail."""
 
-import copy
 import math
 
 import pytest
@@ -155,7 +154,7 @@ def test_a_gradient_that_is_not_finite_leaves_everything_untouched(scale):
     optimizer = role(module)
     descend(module, optimizer)
     before, averages = state(module), {n: v.clone() for n, v in optimizer.ema.average.items()}
-    moments = str(optimizer.state_dict()["optimizers"])
+    moments = {name: value.clone() for name, value in optimizer.tensors().items()}
 
     norm = descend(module, optimizer, scale=scale)
 
@@ -163,7 +162,7 @@ def test_a_gradient_that_is_not_finite_leaves_everything_untouched(scale):
     assert optimizer.updates == 1
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     assert all(torch.equal(value, averages[name]) for name, value in optimizer.ema.average.items())
-    assert str(optimizer.state_dict()["optimizers"]) == moments
+    assert all(torch.equal(value, moments[name]) for name, value in optimizer.tensors().items())
     assert all(p.grad is None for p in module.parameters())
 
 
@@ -174,7 +173,9 @@ def test_a_restored_optimiser_goes_on_exactly():
         descend(module, optimizer)
     restored = role(other)
     other.load_state_dict(module.state_dict())
-    restored.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for name, value in restored.tensors().items():
+        value.copy_(optimizer.tensors()[name])
+    restored.resume(optimizer.updates)
 
     for _ in range(3):
         descend(module, optimizer)

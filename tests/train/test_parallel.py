@@ -1,18 +1,13 @@
 """Two processes train what one process trains, share by share."""
 
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from rank_work import run_recipe_here
+from ranks import on_ranks
 
-import causvid
 from causvid.errors import UserError
 from causvid.models.bundle import load_bundle
-from causvid.train.parallel import Ranks
+from causvid.train.parallel import ParallelConfig, Ranks
 from causvid.train.recipe import run_recipe
 
 RECIPE = """
@@ -36,68 +31,65 @@ rows = 12
 batch = 4
 """
 
-TRAIN = """
-import sys
-from pathlib import Path
-
-import torch
-
-from causvid.train import parallel
-from causvid.train.recipe import run_recipe
-
-torch.set_num_threads(1)
-exported = run_recipe(sys.argv[1], out=Path(sys.argv[2]), device="cpu")
-assert (exported / "model.toml").exists()  # on every rank, or the next stage of a chain would find nothing
-parallel.stop()
-"""
-
-
-def train_in_two_processes(recipe, out):
-    """As torchrun starts them. Returns what each of them printed."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    package = str(Path(causvid.__file__).parents[1])
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "PYTHONPATH": package}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", TRAIN, str(recipe), str(out)],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    said = [process.communicate(timeout=300)[1] for process in started]
-    assert [process.returncode for process in started] == [0, 0], "\n".join(said)
-    return said
-
 
 @pytest.mark.multiprocess
-def test_two_processes_train_the_weights_of_one_and_only_the_first_one_talks(tmp_path):
+def test_two_processes_train_the_weights_of_one(tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE)
 
-    said = train_in_two_processes(recipe, tmp_path / "two")
+    assert on_ranks(2, run_recipe_here, recipe, tmp_path / "two") == [True, True]
     run_recipe(str(recipe), out=tmp_path / "one", device="cpu")
 
     together, alone = (load_bundle(tmp_path / run).text.state_dict() for run in ("two", "one"))
     for name, value in together.items():
         torch.testing.assert_close(value, alone[name], atol=1e-4, rtol=1e-3)
-    assert "3/3 steps" in said[0] and "steps" not in said[1]
 
 
 def test_processes_share_the_parts_of_a_batch():
-    assert [list(Ranks(r, 2).shares(6)) for r in range(2)] == [[0, 2, 4], [1, 3, 5]]
-    assert list(Ranks().shares(4)) == [0, 1, 2, 3]
-    assert [list(Ranks(r, 3).shares(None)) for r in range(3)] == [[0], [1], [2]]
+    assert [[n for n, _ in Ranks(r, 2).shares(6)] for r in range(2)] == [[0, 2, 4], [1, 3, 5]]
+    assert Ranks().shares(4) == [(0, 1.0), (1, 1.0), (2, 1.0), (3, 1.0)]
+    assert [Ranks(r, 3).shares(None) for r in range(3)] == [[(0, 1.0)], [(1, 1.0)], [(2, 1.0)]]
 
 
-def test_a_batch_that_cannot_be_shared_evenly_is_refused():
-    with pytest.raises(UserError, match="the recipe has ranks = 2; 3 processes cannot share that evenly"):
-        Ranks(0, 3).shares(2)
-    with pytest.raises(UserError, match="4 processes cannot share that evenly"):
-        Ranks(0, 4).shares(2)
+@pytest.mark.parametrize(
+    ("total", "size", "sequence"), [(2, 3, 1), (5, 2, 1), (1, 4, 2), (7, 6, 3), (3, 1, 1)]
+)
+def test_weights_make_the_mean_over_processes_the_mean_over_parts(total, size, sequence):
+    values = torch.arange(1.0, total + 1)
+    means = []
+    for rank in range(size):
+        shares = Ranks(rank, size, sequence).shares(total)
+        means.append(sum(weight * values[n] for n, weight in shares) / len(shares))
+
+    assert len({len(Ranks(r, size, sequence).shares(total)) for r in range(size)}) == 1
+    torch.testing.assert_close(torch.stack(means).mean(), values.mean())
+
+
+@pytest.mark.parametrize(
+    ("asked", "processes", "found"),
+    [
+        ({}, 4, (4, 1)),
+        ({"shard": "all"}, 4, (1, 4)),
+        ({"shard": 2}, 8, (4, 2)),
+        ({"shard": 2, "replicate": 3}, 6, (3, 2)),
+    ],
+)
+def test_copies_of_weights_fill_the_processes(asked, processes, found):
+    assert ParallelConfig(**asked).layout(processes) == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "processes", "message"),
+    [
+        ({"shard": 3}, 4, "replicate 1 x shard 3, and there are 4 processes"),
+        ({"sequence": 3}, 4, "parallel.sequence is 3; it must divide the number of processes, 4"),
+        ({"shard": 0}, 1, "parallel.shard is 0; it must be 1 or more"),
+        ({"offload": "all"}, 1, "shard above 1"),
+    ],
+)
+def test_processes_that_cannot_be_laid_out_are_refused(asked, processes, message):
+    with pytest.raises(UserError, match=message):
+        ParallelConfig(**asked).layout(processes)
 
 
 def test_alone_there_is_nothing_to_agree_on():

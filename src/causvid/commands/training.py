@@ -1,11 +1,22 @@
 """Verbs that train, encode and reproduce. All of them go on where they were stopped."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from causvid.commands.words import Budget, Device, Folder, Overrides, RecipeName, run_folder
+from causvid.commands.words import (
+    AsJson,
+    Budget,
+    Device,
+    Folder,
+    ModelName,
+    Overrides,
+    RecipeName,
+    read_size,
+    run_folder,
+)
 from causvid.errors import UserError
 
 
@@ -16,12 +27,30 @@ def train(
     out: Folder = None,
     budget: Budget = "full",
     overrides: Overrides = (),
+    dry_run: bool = False,
+    processes: int | None = None,
+    gpu: str | None = None,
     device: Device = "auto",
 ) -> None:
-    """Train a recipe to its end; stop it anywhere and run the same command again to go on."""
+    """Train a recipe to its end; stop it anywhere and run the same command again to go on.
+
+    Args:
+        dry_run: print the resolved recipe, and memory, time and disk it will take; train nothing.
+        processes: of a dry run: as if there were so many.
+        gpu: of a dry run: as if on these, such as h100.
+    """
     from causvid.train.recipe import run_recipe
 
     folder = out or run_folder(recipe)
+    if dry_run:
+        from causvid.train.dry_run import dry_run as look
+        from causvid.train.dry_run import lines
+
+        settings = {"out": folder, "budget": budget, "overrides": list(overrides)}
+        print("\n".join(lines(*look(recipe, **settings, processes=processes, gpu=gpu))))
+        return
+    if processes is not None or gpu is not None:
+        raise UserError("--processes and --gpu go with --dry-run; torchrun starts processes.")
     print(run_recipe(recipe, out=folder, budget=budget, overrides=list(overrides), device=device))
 
 
@@ -41,6 +70,59 @@ def trajectories(
     from causvid.train.recipe import run_trajectories
 
     print(run_trajectories(recipe, out=out or run_folder(recipe), budget=budget, overrides=list(overrides)))
+
+
+def bench_train(
+    model: ModelName,
+    /,
+    *,
+    size: Annotated[str | None, arg(metavar="HxW")] = None,
+    frames: int | None = None,
+    batch: int = 1,
+    steps: int = 3,
+    warmup: int = 1,
+    dtype: Literal["float32", "bfloat16"] = "bfloat16",
+    shard: int = 1,
+    sequence: int = 1,
+    checkpoint_activations: Literal["none", "layer"] = "none",
+    compiled: Literal["none", "layer"] = "none",
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast a network of a model's size trains; also as `causvid bench train MODEL`.
+
+    Args:
+        size: height and width in pixels.
+        frames: latent frames of a clip.
+        batch: clips in a process.
+        steps: that are measured.
+        warmup: steps before those.
+        dtype: of matrix products.
+        shard: processes that share one copy of the weights.
+        sequence: processes that compute one clip together.
+        checkpoint_activations: compute each layer anew in backward.
+        compiled: what is compiled.
+    """
+    from causvid.train import parallel
+    from causvid.train.bench import Asked, lines, measure
+
+    asked = Asked(
+        model=model,
+        size=read_size(size),
+        frames=frames,
+        batch=batch,
+        steps=steps,
+        warmup=warmup,
+        precision=dtype,
+        parallel=parallel.ParallelConfig(
+            shard=shard, sequence=sequence, checkpoint_activations=checkpoint_activations, compile=compiled
+        ),
+        device=device,
+    )
+    found = measure(asked)
+    if parallel.start().is_main:
+        print(json.dumps(found, indent=2) if as_json else "\n".join(lines(found)))
+    parallel.stop()
 
 
 def reproduce(

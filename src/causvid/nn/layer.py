@@ -22,6 +22,7 @@ from causvid.nn.attention import MaskPlan, attention, attention_where
 from causvid.nn.norm import RMSNorm, normed
 from causvid.nn.ring import Past
 from causvid.nn.rope import Rotation, rotate
+from causvid.nn.spread import Spread, Undivided
 from causvid.nn.together import as_one, lay_together
 
 T = TypeVar("T")
@@ -35,6 +36,7 @@ Tokens = Float[Tensor, "b l e"]
 Until = Literal["end", "keys"]
 """How far a pass goes: to the velocity, or only until the cache has the last layer's keys and values."""
 KeysValues = tuple[Float[Tensor, "b s n d"], Float[Tensor, "b s n d"]]
+ALONE = Undivided()
 
 
 def product(layer: nn.Module, x: Float[Tensor, "*any i"]) -> Float[Tensor, "*any o"]:
@@ -87,7 +89,9 @@ class Attention(nn.Module):
         k = rotate(unrotated, turn).to(v.dtype)
         return (k, v) if past is None else past.join(k, v, unrotated=unrotated)
 
-    def over_video(self, x: Tokens, turn: Rotation, *, plan: MaskPlan | None, past: Past | None) -> Tokens:
+    def over_video(
+        self, x: Tokens, turn: Rotation, *, plan: MaskPlan | None, past: Past | None, spread: Spread
+    ) -> Tokens:
         """Self-attention of the frames in x, and of their past."""
         once = _anew if past is None else past.once
         matrices = None if torch.is_grad_enabled() else once("matrices", self._as_one)
@@ -96,7 +100,7 @@ class Attention(nn.Module):
             q = rotate(self.split(self.query_norm(product(self.query, x))), turn).to(v.dtype)
         else:
             q, k, v = self._at_once(x, turn, matrices, past=past)
-        return product(self.out, attention(q, k, v, plan=plan).flatten(2))
+        return product(self.out, spread.attend(q, k, v, plan=plan).flatten(2))
 
     def lay_together(self) -> None:
         """Let the parameters of queries, keys and values lie so that they can be one product."""
@@ -160,9 +164,10 @@ class Layer(nn.Module):
         turn: Rotation,
         plan: MaskPlan | None,
         past: Past | None,
-        text: KeysValues,
+        text: KeysValues | Float[Tensor, "b s e"],
         reads: Bool[Tensor, "b l s"] | None,
         until: Until = "end",
+        spread: Spread = ALONE,
     ) -> Stream:
         """The stream after this layer.
 
@@ -172,9 +177,10 @@ class Layer(nn.Module):
             turn: rotary positions of the tokens.
             plan: which frames see which; None: all see all.
             past: what came before these frames; None: nothing.
-            text: this layer's keys and values of the text.
+            text: this layer's keys and values of the text, or the text of which to make them.
             reads: which rows of the text each token reads; None: all.
             until: "keys" leaves once the past has the keys of these frames, with the stream as it came.
+            spread: which of the tokens are here.
         """
         once = _anew if past is None else past.once
         shift, factor, gate, ffn_shift, ffn_factor, ffn_gate = once(
@@ -185,14 +191,19 @@ class Layer(nn.Module):
         if until == "keys":
             self.video.read_video(y, turn, past=past)
             return x
-        y = self.video.over_video(y, turn, plan=plan, past=past)
+        y = self.video.over_video(y, turn, plan=plan, past=past, spread=spread)
         x = torch.addcmul(x, gate, y.unflatten(1, frames).to(x.dtype))
         norm = self.text_norm
         y = layer_norm(x, x.shape[-1:], wide(norm.weight), wide(norm.bias), norm.eps)
-        x = x + self.text.over_text(y.flatten(1, 2), text, reads=reads).unflatten(1, frames)
+        read = self.text.read_text(text) if isinstance(text, Tensor) else text
+        x = x + self.text.over_text(y.flatten(1, 2), read, reads=reads).unflatten(1, frames)
         y = product(self.ffn.up, modulate(x, ffn_shift, ffn_factor, eps=self.eps))
         y = product(self.ffn.down, gelu(y, approximate="tanh"))
         return torch.addcmul(x, ffn_gate, y.to(x.dtype))
+
+    def read_text(self, text: Float[Tensor, "b s e"]) -> KeysValues:
+        """This layer's keys and values of a text, for passes that share them."""
+        return self.text.read_text(text)
 
     def _modulation(self, shared: Modulation) -> tuple[PerFrame, ...]:
         """Shift, factor and gate for attention, then for the feed-forward."""

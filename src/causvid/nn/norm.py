@@ -6,6 +6,7 @@ waits for memory.
 Source: Zhang and Sennrich 2019, arXiv:1910.07467.
 """
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ class _RMSNorm(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         normed, inverse, weight = ctx.saved_tensors
         product = grad * normed
-        with torch.autocast(grad.device.type, enabled=False):
+        with nullcontext() if grad.is_meta else torch.autocast(grad.device.type, enabled=False):
             along = (product @ weight).unsqueeze(-1) / -grad.shape[-1]
         to_x = torch.addcmul(grad * weight, normed, along).mul_(inverse)
         return to_x, product.flatten(0, -2).sum(0), None

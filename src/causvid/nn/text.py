@@ -8,7 +8,7 @@ import dataclasses
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -40,3 +40,21 @@ class TextTokens:
     def with_parts(self, parts: Int[Tensor, "b f"]) -> "TextTokens":
         """The same text, read in this order by the frames of the next call."""
         return dataclasses.replace(self, parts=parts)
+
+
+def rows_read(
+    text: TextTokens, frames: int, tokens: int, *, rows: int, device: torch.device
+) -> Bool[Tensor, "b l s"] | None:
+    """Which row each token reads, where a prompt has several parts; None: all rows.
+
+    Args:
+        tokens: of a frame.
+        rows: of each part, padding included.
+    """
+    if text.tokens.ndim == 3 or text.tokens.shape[1] == 1:
+        return None
+    if text.parts is None or text.parts.shape[1] != frames:
+        raise ValueError("a prompt with parts needs `parts`, one number for each frame of this call.")
+    parts = text.parts.to(device).repeat_interleave(tokens, 1)
+    numbers = torch.arange(text.tokens.shape[1], device=device)
+    return parts[..., None] == numbers.repeat_interleave(rows)

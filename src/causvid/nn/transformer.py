@@ -26,6 +26,7 @@ from causvid.flow.schedule import wide
 from causvid.nn.attention import MaskPlan, plan_mask
 from causvid.nn.cache import KVCache, TextKeys
 from causvid.nn.layer import (
+    ALONE,
     MLP,
     Layer,
     Modulation,
@@ -38,7 +39,8 @@ from causvid.nn.layer import (
 )
 from causvid.nn.ring import Past
 from causvid.nn.rope import Rotation, rotate, rotation
-from causvid.nn.text import TextTokens
+from causvid.nn.spread import Spread, Spreads
+from causvid.nn.text import TextTokens, rows_read
 from causvid.types import FrameIndex, FrameMask, Latents, Sigma
 
 TIMESTEP_SCALE = 1000
@@ -92,6 +94,7 @@ class VideoTransformer(nn.Module):
         self.out_modulation = nn.Parameter(torch.randn(1, 2, width) / math.sqrt(width))
         self.out = nn.Linear(width, config.latent_channels * math.prod(patch))
         self._recompute = False
+        self._spreads: Spreads | None = None
         self._initialise()
 
     def _initialise(self) -> None:
@@ -108,6 +111,10 @@ class VideoTransformer(nn.Module):
     def activation_checkpointing(self, on: bool) -> None:
         """Trade time for memory: recompute each layer in backward instead of keeping what it computed."""
         self._recompute = on
+
+    def divide(self, spreads: Spreads) -> None:
+        """Share every pass without a cache with other processes, which make the same calls."""
+        self._spreads = spreads
 
     def cast(self, dtype: torch.dtype) -> "VideoTransformer":
         """Store the weights of matrix products in this dtype.
@@ -156,14 +163,18 @@ class VideoTransformer(nn.Module):
         height, width = self._grid(x)
         tracked = torch.is_grad_enabled() and self._tracks(x, sigma, text.tokens)
         kept = None if tracked else cache
+        spread = ALONE if self._spreads is None or cache is not None else self._spreads(x.shape[1])
         stream = self._embed(x)
         time, modulation = (
             self._time(sigma) if kept is None else kept.of_level(("time", sigma), lambda: self._time(sigma))
         )
+        turn = self._turn(frames, cache, kept, stream, height, width)
+        stream = spread.part(stream)
         shared = {
-            "turn": self._turn(frames, cache, kept, stream, height, width),
+            "turn": spread.turn(turn),
             "plan": self._plan(mask, cache, x.shape[1], ahead),
-            "reads": self._reads(text, stream),
+            "reads": rows_read(text, *stream.shape[1:3], rows=self.config.text_rows, device=stream.device),
+            "spread": spread,
         }
         pasts = self._pasts(cache, height, width, stream, tracked, ahead)
         last = len(self.layers) - 1
@@ -176,7 +187,7 @@ class VideoTransformer(nn.Module):
                 stream = checkpoint(run, stream, modulation, use_reentrant=False)
             else:
                 stream = run(stream, modulation)
-        return torch.zeros_like(x) if until == "keys" else self._velocity(stream, time, height)
+        return torch.zeros_like(x) if until == "keys" else self._velocity(stream, time, height, spread)
 
     def _tracks(self, *inputs: Tensor) -> bool:
         return any(x.requires_grad for x in inputs) or any(p.requires_grad for p in self.parameters())
@@ -254,14 +265,20 @@ class VideoTransformer(nn.Module):
             ahead=ahead,
         )
 
-    def _texts(self, text: TextTokens, cache: KVCache | None) -> TextKeys:
-        """Every layer's keys and values of the text; the parts of a prompt one after the other."""
+    def _texts(self, text: TextTokens, cache: KVCache | None) -> TextKeys | list[Tensor]:
+        """Every layer's keys and values of the text; the parts of a prompt one after the other.
 
-        def compute() -> TextKeys:
+        Without a cache that keeps them, the text itself: each layer makes its own when its turn comes.
+        """
+
+        def embed() -> Tensor:
             tokens = pad(text.tokens, (0, 0, 0, self.config.text_rows - rows))
             hidden = gelu(product(self.text_in.up, tokens), approximate="tanh")
-            embedded = product(self.text_in.down, hidden).flatten(1, -2)
-            return [cast(Layer, layer).text.read_text(embedded) for layer in self.layers]
+            return product(self.text_in.down, hidden).flatten(1, -2)
+
+        def compute() -> TextKeys:
+            embedded = embed()
+            return [cast(Layer, layer).read_text(embedded) for layer in self.layers]
 
         rows, width = text.tokens.shape[-2:]
         if rows > self.config.text_rows or width != self.config.text_width:
@@ -269,20 +286,12 @@ class VideoTransformer(nn.Module):
                 f"text of {rows} rows of {width}: the network reads at most {self.config.text_rows} rows "
                 f"of {self.config.text_width}."
             )
-        return compute() if cache is None else cache.text(text.tokens, compute)
+        return [embed()] * len(self.layers) if cache is None else cache.text(text.tokens, compute)
 
-    def _reads(self, text: TextTokens, stream: Stream) -> Tensor | None:
-        """Which text row each token reads, where a prompt has several parts."""
-        if text.tokens.ndim == 3 or text.tokens.shape[1] == 1:
-            return None
-        if text.parts is None or text.parts.shape[1] != stream.shape[1]:
-            raise ValueError("a prompt with parts needs `parts`, one number for each frame of this call.")
-        parts = text.parts.to(stream.device).repeat_interleave(stream.shape[2], 1)
-        rows = torch.arange(text.tokens.shape[1], device=stream.device)
-        return parts[..., None] == rows.repeat_interleave(self.config.text_rows)
-
-    def _velocity(self, stream: Stream, time: Float[Tensor, "b f e"], height: int) -> Latents:
+    def _velocity(self, stream: Stream, time: Float[Tensor, "b f e"], height: int, spread: Spread) -> Latents:
         shift, scale = (wide(self.out_modulation) + time[:, :, None])[:, :, :, None].unbind(2)
-        patches = wide_product(self.out, modulate(stream, shift, 1 + scale, eps=self.config.eps))
+        patches = spread.whole(
+            wide_product(self.out, modulate(stream, shift, 1 + scale, eps=self.config.eps))
+        )
         _, p, q = self.config.patch
         return rearrange(patches, "b f (h w) (p q c) -> b f c (h p) (w q)", h=height, p=p, q=q)

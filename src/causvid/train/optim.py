@@ -7,10 +7,10 @@ Source: Muon, Jordan et al. 2024; the Newton-Schulz coefficients are theirs.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from causvid.errors import UserError
 from causvid.generate.machine import multiplies_bfloat16
 from causvid.train.parallel import Ranks
+from causvid.train.sharding import is_sharded, like, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,17 +94,21 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                state = self.state[p]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(p)
-                average = state["momentum"].lerp_(p.grad, 1 - group["momentum"])
-                update = p.grad.lerp(average, group["momentum"]).flatten(1)
+                average = self.momentum(p).lerp_(p.grad, 1 - group["momentum"])
+                update = whole(p.grad.lerp(average, group["momentum"])).flatten(1)
                 same_shape.setdefault(tuple(update.shape), []).append((p, update))
             for (rows, columns), members in same_shape.items():
                 updates = self._orthogonal(torch.stack([update for _, update in members]))
                 rate = group["lr"] * max(1.0, rows / columns) ** 0.5
                 for (p, _), update in zip(members, updates, strict=True):
-                    p.add_(update.view_as(p), alpha=-rate)
+                    p.add_(like(p, update.view(p.shape)), alpha=-rate)
+
+    def momentum(self, p: nn.Parameter) -> Tensor:
+        """The running mean of a parameter's gradients."""
+        state = self.state[p]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(p)
+        return state["momentum"]
 
     def _orthogonal(self, matrices: Tensor) -> Tensor:
         mine = slice(self.ranks.rank, None, self.ranks.size)
@@ -118,15 +123,24 @@ class RoleOptimizer:
     def __init__(self, module: nn.Module, config: OptimizerConfig, *, steps: int, ranks: Ranks) -> None:
         self.config, self.steps, self.ranks = config, steps, ranks
         self.updates = 0
-        named = {name: p for name, p in module.named_parameters() if p.requires_grad}
-        self.parameters = list(named.values())
-        muon = {n: p for n, p in named.items() if config.muon_lr is not None and self._is_hidden(n, p)}
-        rest = [p for name, p in named.items() if name not in muon]
+        self.named = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        self.parameters = list(self.named.values())
+        muon = {n for n, p in self.named.items() if config.muon_lr is not None and self._is_hidden(n, p)}
+        self.adamw_names = [name for name in self.named if name not in muon]
+        self.muon_names = [name for name in self.named if name in muon]
+        rest = [self.named[name] for name in self.adamw_names]
+        groups = [[p for p in rest if is_sharded(p)], [p for p in rest if not is_sharded(p)]]
         self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(rest, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
+            torch.optim.AdamW(
+                [{"params": group} for group in groups if group] or [{"params": rest}],
+                lr=config.lr,
+                betas=config.betas,
+                weight_decay=config.weight_decay,
+            )
         ]
         if muon:
-            self.optimizers.append(Muon(muon.values(), lr=config.muon_lr or 0.0, ranks=ranks))
+            matrices = [self.named[name] for name in self.muon_names]
+            self.optimizers.append(Muon(matrices, lr=config.muon_lr or 0.0, ranks=ranks))
         self._rates = [g["lr"] for o in self.optimizers for g in o.param_groups]
         self.ema = None if config.ema is None else Ema(module, config.ema, after=config.ema_after)
 
@@ -139,8 +153,8 @@ class RoleOptimizer:
 
         With a norm that is not finite nothing changes. The gradients are gone afterwards.
         """
-        self.ranks.average_gradients(self.parameters)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
+        self.ranks.average_gradients([p for p in self.parameters if not is_sharded(p)])
+        norm = clip_gradients(self.parameters, self.config.clip)
         if torch.isfinite(norm):
             scale = self.config.scale(self.updates, self.steps)
             groups = [g for o in self.optimizers for g in o.param_groups]
@@ -155,21 +169,48 @@ class RoleOptimizer:
             p.grad = None
         return float(norm)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "updates": self.updates,
-            "optimizers": [o.state_dict() for o in self.optimizers],
-            "ema": None if self.ema is None else self.ema.average,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.updates = state["updates"]
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+    def tensors(self) -> dict[str, Tensor]:
+        """All that is remembered between updates, as it lies in memory, by kind and parameter."""
+        found: dict[str, Tensor] = {}
+        adamw = self.optimizers[0]
+        for name in self.adamw_names:
+            p = self.named[name]
+            state = adamw.state[p]
+            if not state:  # what AdamW itself begins with, at its first update
+                state["step"] = torch.tensor(0.0)
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
+            found[f"step.{name}"] = state["step"].view(1)
+            found[f"mean.{name}"], found[f"square.{name}"] = state["exp_avg"], state["exp_avg_sq"]
+        for name in self.muon_names:
+            muon = self.optimizers[1]
+            assert isinstance(muon, Muon)
+            found[f"momentum.{name}"] = muon.momentum(self.named[name])
         if self.ema is not None:
-            for name, value in state["ema"].items():
-                self.ema.average[name].copy_(value)
-            self.ema.updates = self.updates
+            found |= {f"ema.{name}": value for name, value in self.ema.average.items()}
+        return found
+
+    def resume(self, updates: int) -> None:
+        """Go on from this many updates, once `tensors` hold what was saved."""
+        self.updates = updates
+        if self.ema is not None:
+            self.ema.updates = updates
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], most: float) -> Tensor:
+    """Make the gradients' norm at most so large; returns what it was."""
+    grads = [p.grad for p in parameters if p.grad is not None]
+    kinds = [[g for g in grads if is_sharded(g)], [g for g in grads if not is_sharded(g)]]
+    norms = [whole(nn.utils.get_total_norm(kind)) for kind in kinds if kind]
+    if not norms:
+        return torch.zeros(())
+    norm = norms[0] if len(norms) == 1 else torch.stack([n.to(norms[0].device) for n in norms]).norm()
+    factor = torch.clamp(most / (norm + 1e-6), max=1.0)
+    for kind in kinds:
+        if kind and not is_sharded(kind[0]):
+            torch._foreach_mul_(kind, factor.to(kind[0].device))
+        for grad in kind if kind and is_sharded(kind[0]) else ():
+            grad.mul_(float(factor))
+    return norm
 
 
 class Ema:

@@ -150,17 +150,17 @@ def run_recipe(
     if (out / "export" / "model.toml").exists():
         return Run(out, recipe).export
     chosen = pick_device(device)
-    inputs = {key: load_bundle(_beside(out, value)) for key, value in recipe.inputs.items()}
+    inputs = {key: load_bundle(beside(out, value)) for key, value in recipe.inputs.items()}
     ranks = parallel.start()
     torch.manual_seed(recipe.seed)  # initial weights; every later number comes from a generator of its own
-    _, make = _stages()[recipe.stage]
-    stage = make(stage_config, inputs, out.parent)
+    stage = make_stage(recipe, stage_config, inputs, out.parent)
     if not ranks.is_main:
         ranks.wait()
     run = Run(out, recipe)
     if ranks.is_main:
         ranks.wait()
-    train(stage, recipe, run, ranks=ranks, device=chosen, label=path.stem)
+    micro = micro_batch(stage_config)
+    train(stage, recipe, run, ranks=ranks, device=chosen, label=path.stem, micro=micro)
     return run.export
 
 
@@ -174,7 +174,7 @@ def run_encode(
         return _run_encode_videos(build(VideosConfig, table, path.name), out, pick_device(device))
     config = build(EncodeConfig, table, path.name)
     ranks = parallel.start()
-    vae = load_bundle(_beside(out, config.vae), device=pick_device(device)).vae
+    vae = load_bundle(beside(out, config.vae), device=pick_device(device)).vae
     if not isinstance(vae, TinyVAE):
         raise UserError(f"{path.name}: the model {config.vae!r} has no autoencoder of our own kind.")
     if ranks.is_main:
@@ -187,7 +187,7 @@ def _run_encode_videos(config: VideosConfig, out: Path, device: torch.device) ->
     ranks = parallel.start()
     if ranks.is_main:
         keep_config(out / "encode.toml", config)
-    encoders = load_encoders(_beside(out, config.vae), _beside(out, config.text or config.vae), device=device)
+    encoders = load_encoders(beside(out, config.vae), beside(out, config.text or config.vae), device=device)
     encode_videos(config, encoders, out, ranks=ranks)
     return out
 
@@ -199,7 +199,7 @@ def run_trajectories(
     path = find_recipe(name)
     config = build(TrajectoriesConfig, read_recipe(path, budget=budget, overrides=overrides), path.name)
     ranks = parallel.start()
-    teacher = load_bundle(_beside(out, config.teacher), device=pick_device(device))
+    teacher = load_bundle(beside(out, config.teacher), device=pick_device(device))
     if ranks.is_main:
         keep_config(out / "trajectories.toml", config)
     make_trajectories(config, teacher, out, ranks=ranks)
@@ -242,7 +242,21 @@ def reproduce(name: str, *, out: Path, budget: str = "full", device: str = "auto
     return made
 
 
-def _beside(out: Path, value: str) -> str | Path:
+def make_stage(recipe: Recipe, stage_config: Any, inputs: dict[str, Bundle], folder: Path) -> Stage:
+    """The stage a recipe names; its data are looked for in `folder`."""
+    _, make = _stages()[recipe.stage]
+    return make(stage_config, inputs, folder)
+
+
+def micro_batch(stage_config: Any) -> int | None:
+    """Samples in a share: a stage's `batch`, or its first period's; None: nobody knows."""
+    periods = getattr(stage_config, "periods", None)
+    found = periods[0].batch if periods else getattr(stage_config, "batch", None)
+    return found if isinstance(found, int) else None
+
+
+def beside(out: Path, value: str) -> str | Path:
+    """The run or model folder of this name beside the folder of a run, or the name itself."""
     sibling = straight(out.parent / value)
     if value not in EMBEDDED and (sibling / "config.toml").exists() and not (sibling / "export").exists():
         raise UserError(f"the run {sibling} is not finished; run its recipe to the end first.")

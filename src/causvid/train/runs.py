@@ -3,12 +3,14 @@
     config.toml       what was asked for, resolved
     provenance.json   command, commit, versions, hardware
     metrics.jsonl     one line per logged step and role
-    previews/         contact sheets
-    checkpoints/      step_000500.pt: everything needed to go on
+    previews/         contact sheets and clips
+    report.html       all of this to look at
+    checkpoints/      step_000500/: everything needed to go on
     export/           a model folder, once the last step is done
 
-To resume, run the same command again. If `config.toml` says something else than
-what is asked for now, nothing is trained and the differences are listed.
+To resume, run the same command again, with as many processes as there are now. If
+`config.toml` says something else than what is asked for, nothing is trained and the
+differences are listed; only how work is divided, and what is kept of it, may change.
 """
 
 import json
@@ -17,7 +19,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,12 @@ from torch import Tensor
 
 from causvid.config import build, plain, read_toml, to_toml
 from causvid.errors import UserError
+from causvid.train.checkpoints import Checkpoints
+from causvid.train.parallel import Ranks
+from causvid.train.state import as_tables
 
-KEPT_CHECKPOINTS = 2
+MAY_CHANGE = ("parallel", "track", "keep_checkpoints")
+"""Tables and keys of a recipe under which a run may go on otherwise than it began."""
 
 
 def step_rng(seed: int, rank: int, step: int, device: str = "cpu") -> torch.Generator:
@@ -76,7 +82,7 @@ class Run:
         self.checkpoints = folder / "checkpoints"
         self.previews = folder / "previews"
         self.export = folder / "export"
-        keep_config(folder / "config.toml", config)
+        keep_config(folder / "config.toml", config, free=MAY_CHANGE)
         for path in (self.checkpoints, self.previews):
             path.mkdir(parents=True, exist_ok=True)
         if not (folder / "provenance.json").exists():
@@ -103,34 +109,37 @@ class Run:
         with (self.folder / "metrics.jsonl").open("a") as file:
             file.write(line + "\n")
 
-    def save(self, step: int, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint that appears whole or not at all, and drop the oldest ones."""
-        target = self.checkpoints / f"step_{step:06d}.pt"
-        part = target.with_suffix(".part")
-        torch.save({"step": step, **state}, part)
-        os.replace(part, target)
-        for old in sorted(self.checkpoints.glob("step_*.pt"))[:-KEPT_CHECKPOINTS]:
-            old.unlink()
+    def note_preview(self, step: int, found: Mapping[str, float]) -> None:
+        """Write down what can be told of a preview, and forget what later ones were like."""
+        path = self.folder / "previews.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] < step]
+        new = json.dumps({"step": step, **{name: round(x, 4) for name, x in found.items()}})
+        write_text(path, "".join(line + "\n" for line in (*kept, new)))
 
     def latest(self) -> dict[str, Any] | None:
-        """The newest checkpoint, or None at the very start."""
-        found = sorted(self.checkpoints.glob("step_*.pt"))
-        return torch.load(found[-1], map_location="cpu", weights_only=True) if found else None
+        """The newest checkpoint as whole tensors, for whoever looks at it; None at the very start."""
+        saved = Checkpoints(self.checkpoints, ranks=Ranks()).newest()
+        return None if saved is None else as_tables(saved)
 
 
-def keep_config(path: Path, config: Any) -> None:
-    """Write down the configuration of a folder, or check that it is still the same.
+def keep_config(path: Path, config: Any, *, free: Sequence[str] = ()) -> None:
+    """Write down the configuration of a folder, or check that it is still the same, but for the `free` keys.
 
     Raises:
         UserError: the folder was begun with another one; the differences are listed.
     """
     if path.exists():
-        differences = _differences(_as_now(read_toml(path), type(config)), plain(config))
+        there, here = _as_now(read_toml(path), type(config)), plain(config)
+        fixed = [{key: value for key, value in table.items() if key not in free} for table in (there, here)]
+        differences = _differences(*fixed)
         if differences:
             raise UserError(
                 f"{path.parent} was begun with another configuration: {'; '.join(differences)}. "
                 "Use another --out, or remove the folder."
             )
+        if there != here:
+            write_text(path, to_toml(config))
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, to_toml(config))
@@ -175,8 +184,12 @@ class Meter:
             self._sums[name] = self._sums.get(name, torch.zeros(())) + value
             self._counts[name] = self._counts.get(name, 0) + 1
 
-    def read(self) -> dict[str, float]:
-        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+    def read(self, ranks: Ranks | None = None) -> dict[str, float]:
+        """The means over steps, and over processes: then all of them must ask."""
+        mine = {name: (float(total), self._counts[name]) for name, total in self._sums.items()}
+        everybody = [mine] if ranks is None else ranks.gather(mine)
         self._sums.clear()
         self._counts.clear()
-        return means
+        names = dict.fromkeys(name for one in everybody for name in one)
+        found = {name: [one[name] for one in everybody if name in one] for name in names}
+        return {name: sum(total for total, _ in x) / sum(n for _, n in x) for name, x in found.items()}

@@ -1,0 +1,115 @@
+"""What tests have several processes do. Imported by them, so everything is at the top of a module."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from random_model import LAYOUT, SIGMAS, random_teacher
+from tiny_training import LONG, causal_teacher, encoded_clips, inputs, loop, solved_trajectories, trained
+
+from causvid.errors import UserError
+from causvid.train.dmd import Dmd, DmdConfig
+from causvid.train.ode_init import OdeInit, OdeInitConfig
+from causvid.train.parallel import ParallelConfig
+from causvid.train.recipe import run_recipe
+from causvid.train.teacher import Period, Teacher, TeacherConfig
+
+STAGES = ("teacher", "causal teacher", "ode_init", "causal ode_init", "dmd data", "dmd rollout")
+LAYOUTS = {
+    "plain": ParallelConfig(),
+    "sharded": ParallelConfig(shard="all", checkpoint_activations="layer"),
+    "sequence": ParallelConfig(sequence=2),
+    "copies": ParallelConfig(shard=2, replicate=2),
+    "sharded sequence": ParallelConfig(shard=2, sequence=2, offload="frozen"),
+}
+STEPS = 4
+
+
+def prepare(folder):
+    """The data of all stages."""
+    encoded_clips(folder / "latents")
+    solved_trajectories(folder / "trajectories")
+    solved_trajectories(folder / "causal", teacher=causal_teacher())
+
+
+def stage(name, folder):
+    """A stage of two clips a share, in float64, so that only mistakes show."""
+    kind, _, how = name.rpartition(" ")
+    torch.manual_seed(0)
+    if "teacher" in name:
+        periods = (Period(until=9, frames=4, batch=2),)
+        sizes = {"transformer": random_teacher().spec.transformer, "preview_steps": 2, "layout": LONG}
+        config = TeacherConfig(periods=periods, causal=kind == "causal", **sizes)
+        made = Teacher(config, inputs(), folder=folder)
+    elif "ode_init" in name:
+        causal = kind == "causal"
+        config = OdeInitConfig(trajectories="causal" if causal else "trajectories", batch=2, layout=LONG)
+        made = OdeInit(config, inputs(teacher=causal_teacher()) if causal else inputs(), folder=folder)
+    else:
+        layout = replace(LAYOUT, window_frames=4, sink_frames=2)  # the third chunk has forgotten frames
+        config = DmdConfig(
+            student_input=how, batch=2, frames=6, sigmas=SIGMAS, layout=layout, critic_steps=2, past_frames=2
+        )
+        made = Dmd(config, inputs(), folder=folder)
+    for part in (*made.trainable.values(), *made.frozen.values()):
+        part.double()
+    return made
+
+
+def configured(name, layout, **changes):
+    roles = ("student", "critic") if "dmd" in name else ("teacher",) if "teacher" in name else ("student",)
+    config = loop(steps=STEPS, checkpoint_every=2, ranks=2, parallel=LAYOUTS[layout], **changes)
+    # Muon multiplies in float32 at most: AdamW alone, and a rate at which four steps stay comparable.
+    optimizer = replace(config.optimizers["text"], muon_lr=None, lr=1e-3)
+    return replace(config, optimizers=dict.fromkeys(roles, optimizer))
+
+
+class Deadly:
+    """A stage whose process ends without a word when this step's batch is wanted."""
+
+    def __init__(self, stage, step):
+        self.stage, self.step = stage, step
+
+    def __getattr__(self, name):
+        return getattr(self.stage, name)
+
+    def batch(self, step, *args):
+        if step == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.stage.batch(step, *args)
+
+
+def train_one(ranks, data, out, name, layout, dies=None, **changes):
+    """Train a stage; `dies` is the rank that dies, in the middle of it."""
+    made = stage(name, Path(data))
+    made = Deadly(made, 3) if ranks.rank == dies else made
+    trained(made, Path(out), configured(name, layout, **changes), ranks=ranks)
+
+
+def train_all(ranks, data, out, names, layouts):
+    for layout in layouts:
+        for name in names:
+            train_one(ranks, data, Path(out) / layout / name, name, layout)
+
+
+def run_until_the_disk_is_full(ranks, out, config):
+    """The message with which a run ends whose checkpoints do not fit on the disk."""
+    import resource
+
+    from tiny_training import Words
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+    try:
+        trained(Words(), Path(out), config, ranks=ranks)
+    except UserError as error:
+        return str(error)
+
+
+def run_recipe_here(ranks, recipe, out):
+    exported = run_recipe(str(recipe), out=Path(out), device="cpu")
+    return (
+        exported / "model.toml"
+    ).exists()  # on every rank, or the next stage of a chain would find nothing
