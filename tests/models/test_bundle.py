@@ -222,3 +222,20 @@ def test_a_converted_model_is_the_same_under_its_new_name(folder, tmp_path):
 
     assert load_bundle(copy).spec.name == "mine"
     assert torch.equal(output(load_bundle(copy)), output(load_bundle(folder)))
+
+
+def test_a_part_can_stand_on_another_model(folder, tmp_path):
+    before = load_bundle(folder)
+    random_teacher().save(tmp_path / "base")
+
+    convert(folder, tmp_path / "arm", part="transformer", base=tmp_path / "base")
+
+    arm, base = load_bundle(tmp_path / "arm"), load_bundle(tmp_path / "base")
+    assert sorted(path.name for path in (tmp_path / "arm").iterdir()) == [
+        "model.toml",
+        "transformer.safetensors",
+    ]
+    assert arm.spec == before.spec
+    for part, same in {"transformer": before, "vae": base, "text": base}.items():
+        for key, value in arm.parts()[part].state_dict().items():
+            assert torch.equal(value, same.parts()[part].state_dict()[key]), key

@@ -129,7 +129,7 @@ def convert(
     Args:
         layout: ours, that of diffusers, or that of Wan's release.
         dtype: how its matrices are stored; bfloat16 takes half the space of float32.
-        part: write this part alone.
+        part: write this part alone; with --base the copy takes its other parts from that model.
         name: what the copy calls itself; its old name by default.
     """
     import torch

@@ -9,7 +9,7 @@ programs are opened in `wan`.
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -251,14 +251,23 @@ def _open_ours(folder: Path) -> Source:
         if not path.is_file():
             raise UserError(f"{path} is missing; model.toml asks for it. Fetch or export the model again.")
         weights[part] = open_weights(path)
-    return Source(
-        spec=spec,
-        where=folder,
-        weights=weights,
-        text=text,
-        asks=OURS,
-        hashes={part: hashes[w.path.name] for part, w in weights.items() if w.path.name in hashes},
+    hashes = {part: hashes[w.path.name] for part, w in weights.items() if w.path.name in hashes}
+    found = Source(spec=spec, where=folder, weights=weights, text=text, asks=OURS, hashes=hashes)
+    return found if spec.base is None else _on_top(found, open_model(spec.base))
+
+
+def _on_top(model: Source, base: Source) -> Source:
+    """The model with the parts it lacks taken from another."""
+    own, theirs = model.spec, base.spec
+    spec = replace(
+        own,
+        vae=own.vae or theirs.vae,
+        text=own.text or theirs.text,
+        transformer=own.transformer or theirs.transformer,
+        base=None,
     )
+    text = base.text if own.text is None else model.text
+    return replace(model, spec=spec, weights={**base.weights, **model.weights}, text=text)
 
 
 def _open_known(name: str) -> Source:

@@ -22,7 +22,7 @@ from causvid.models.spec import KINDS, ModelSpec
 from causvid.models.text import TinyTextConfig
 from causvid.models.text_files import write_text
 from causvid.models.vae_wan import WanVAEConfig
-from causvid.models.wan import SETTINGS, STEM
+from causvid.models.wan import SETTINGS, STEM, is_checkpoint
 from causvid.weights.files import Weights
 from causvid.weights.layouts import LAYOUTS, Layout
 from causvid.weights.names import VAE
@@ -50,18 +50,27 @@ def convert(
         dtype: how matrices are stored; None keeps each as it is. What is small keeps its precision.
         part: write this part alone.
         name: what the copy calls itself; its old name by default.
-        base: where the source is a checkpoint: the model with the other parts.
+        base: where the source is a checkpoint: the model with the other parts. With `part`: the model
+            that the copy takes its other parts from.
 
     Raises:
         UserError: no such model or part, one that has no such layout, or a folder that holds something else.
     """
-    model = open_model(source, base=base)
+    checkpoint = is_checkpoint(Path(source))
+    model = open_model(source, base=base if checkpoint else None)
     if name is not None:
         model = replace(model, spec=replace(model.spec, name=name))
     if part is not None:
         if part not in model.parts:
             raise UserError(f"{model.where} has no {part}; it has {', '.join(model.parts)}.")
         model = model.only([part])
+    if base is not None and not checkpoint:
+        if part is None or layout != "ours":
+            raise UserError(
+                "base goes with a checkpoint (.pt, .safetensors), or with --part in our own layout."
+            )
+        open_model(base)
+        model = replace(model, spec=replace(model.spec, base=str(base)))
     _check_not_another(target, model)
     return write_model(model, target, layout=layout, dtype=dtype)
 

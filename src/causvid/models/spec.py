@@ -67,6 +67,8 @@ class ModelSpec:
     """None is "fresh" for a student and "euler" for the others."""
     guidance: float = 1.0
     negative: str = ""
+    base: str | None = None
+    """The model whose parts are used where the folder has none of its own."""
     provenance: dict[str, dict[str, Any]] = field(default_factory=dict)
     """For each part, how it was trained."""
 
