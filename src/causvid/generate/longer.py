@@ -249,27 +249,31 @@ def step_down(
         queue: the frame in place i at `levels[i + 1]`.
         past: the clean frames that left last, for the first window to look back on.
     """
-    condition, overlap = asked.condition(), len(past)
-    device, samples = queue.device, len(queue)
+    overlap, samples = len(past), len(queue)
     line = torch.cat([*past, queue], dim=1)
+    starts = range(0, queue.shape[1], asked.window - overlap)
     here, below = (
-        torch.tensor([0.0] * overlap + list(some), device=device).expand(samples, -1)
+        torch.tensor([0.0] * overlap + list(some), device=queue.device).expand(samples, -1)
         for some in (levels[1:], levels[:-1])
     )
-    stepped = []
-    for start in range(0, queue.shape[1], asked.window - overlap):
-        seen = slice(start, start + asked.window)
-        x, sigma = line[:, seen], here[:, seen]
-        x0 = _guided(denoiser, x, sigma, condition)[:, overlap:]
-        x, sigma, lower = x[:, overlap:], sigma[:, overlap:], below[:, seen][:, overlap:]
-        stepped.append(add_noise(x0, noise_from_x0(x, x0, sigma), lower))
-    return torch.cat(stepped, dim=1)
+    # The windows are independent, so that one pass has all of them side by side.
+    sides = (line, here, below)
+    x, sigma, lower = (torch.cat([side[:, a : a + asked.window] for a in starts]) for side in sides)
+    x0 = _guided(denoiser, x, sigma, asked, windows=len(starts))[:, overlap:]
+    x, sigma, lower = x[:, overlap:], sigma[:, overlap:], lower[:, overlap:]
+    stepped = add_noise(x0, noise_from_x0(x, x0, sigma), lower)
+    return torch.cat(stepped.split(samples), dim=1)
 
 
-def _guided(denoiser: Denoiser, x: Latents, sigma: Sigma, condition: Condition) -> Latents:
-    if condition.negative is None:
-        return denoiser(x, sigma, condition.text)
-    return denoiser.guided(x, sigma, condition.text, condition.negative, condition.guidance)
+def _guided(denoiser: Denoiser, x: Latents, sigma: Sigma, asked: Asked, *, windows: int) -> Latents:
+    text, negative = (
+        None if rows is None else TextTokens(rows.tokens.repeat(windows, 1, 1), rows.lengths.repeat(windows))
+        for rows in (asked.text, asked.negative)
+    )
+    assert text is not None
+    if negative is None:
+        return denoiser(x, sigma, text)
+    return denoiser.guided(x, sigma, text, negative, asked.guidance)
 
 
 LONG_SAMPLERS: Mapping[str, LongSampler] = MappingProxyType(
