@@ -1,6 +1,6 @@
 """A sheet of unpicked prompts: `python scripts/unpicked.py docs/images/unpicked.png [MODEL]`.
 
-Twelve prompts of held-out combinations, drawn from a fixed seed and never chosen, streamed for eight
+Sixteen prompts of held-out combinations, drawn from a fixed seed and never chosen, streamed for eight
 seconds by MODEL (the embedded one by default) as its own folder says: noise levels, chunks, window.
 """
 
@@ -23,6 +23,7 @@ def main(out: str, name: str = "tiny") -> None:
         sigmas=bundle.spec.sigmas,
         layout=bundle.spec.layout,
         renoise="fresh",
+        count=16,
     )
     sheet(list(preview.clips), labels=preview.labels).save(out)
 
