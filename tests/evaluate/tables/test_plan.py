@@ -14,7 +14,6 @@ from causvid.evaluate.tables.plan import Plan, Row, Step, find_amount, load_plan
 from causvid.evaluate.tables.run import COLUMNS, SPEED
 from causvid.evaluate.tables.verdicts import load_hypotheses
 from causvid.generate.longer import Asked, queue_levels
-from causvid.models.bundle import open_model
 from causvid.models.spec import ModelSpec
 from causvid.nn.text import TextTokens
 from causvid.train.dmd import DmdConfig
@@ -25,6 +24,7 @@ from causvid.train.trajectories import TrajectoriesConfig
 PLAN = load_plan()
 STEPS = {step.name: step for step in PLAN.step}
 ROWS = {row.name: row for row in PLAN.arm}
+TRAINED = [row for row in PLAN.arm if row.step and row.how in ("own", "few", "streamed")]
 ANCHOR = "truth"
 
 
@@ -42,7 +42,8 @@ def test_a_step_needs_exactly_what_its_recipe_reads(name):
     recipe, config = configured(STEPS[name])
 
     inputs = set() if recipe is None else set(recipe.inputs.values())
-    inputs |= {getattr(config, key) for key in ("vae", "teacher", "trajectories") if hasattr(config, key)}
+    keys = ("vae", "teacher") if isinstance(config, DmdConfig) else ("vae", "teacher", "trajectories")
+    inputs |= {getattr(config, key) for key in keys if hasattr(config, key)}
     if getattr(config, "student_input", "data") == "data" and hasattr(config, "clips"):
         inputs.add(config.clips)
     read = {value for value in inputs if isinstance(value, str) and value in STEPS}
@@ -77,7 +78,6 @@ def test_the_passes_of_an_arm_are_those_of_its_sampler(name):
     model = {
         "teacher": lambda: worlds_student(layout=None, **many),
         "causal_teacher": lambda: worlds_student(**many),
-        "": lambda: worlds_student(sigmas=open_model("tiny").spec.sigmas),
     }.get(ROWS[name].step, lambda: worlds_student(sigmas=STUDENT_SIGMAS))
 
     maker = make_maker(ROWS[name], 0, model())
