@@ -1,5 +1,6 @@
 """Consistency: neighbouring levels of a grid, one step of the causal teacher, and a slow average there."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -99,7 +100,7 @@ def test_a_resumed_run_ends_with_the_student_and_the_average_of_an_uninterrupted
     whole, again = stage(tmp_path), stage(tmp_path)
 
     run = trained(whole, tmp_path / "run", config)
-    (run.checkpoints / "step_000002.pt").unlink()
+    shutil.rmtree(run.checkpoints / "step_000002")
     trained(again, tmp_path / "run", config)
 
     for name in ("student", "target"):

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -46,7 +46,7 @@ def train(
         from causvid.train.dry_run import dry_run as look
         from causvid.train.dry_run import lines
 
-        settings = {"out": folder, "budget": budget, "overrides": list(overrides)}
+        settings: dict[str, Any] = {"out": folder, "budget": budget, "overrides": list(overrides)}
         print("\n".join(lines(*look(recipe, **settings, processes=processes, gpu=gpu))))
         return
     if processes is not None or gpu is not None:

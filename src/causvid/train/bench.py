@@ -80,9 +80,9 @@ class RandomClips:
 
     def batch(self, step: int, rng: torch.Generator, share: Share = WHOLE) -> Drawn:
         config, (b, f) = self.network.config, self.latents[:2]
-        drawn = [torch.randn(self.latents, generator=rng) for _ in range(2)]
+        x0, noise = (torch.randn(self.latents, generator=rng) for _ in range(2))
         text = torch.randn(b, config.text_rows, config.text_width, generator=rng)
-        return Drawn(*drawn, torch.rand(b, 1, generator=rng).repeat(1, f), text)
+        return Drawn(x0, noise, torch.rand(b, 1, generator=rng).repeat(1, f), text)
 
     def loss(self, role: str, batch: Drawn, rng: torch.Generator) -> Loss:
         device = self.network.out.weight.device

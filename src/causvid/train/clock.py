@@ -41,7 +41,7 @@ class Clock:
         """Seconds that have passed, and the share of each phase in them."""
         now = self._now()
         passed = max(now - self._began, 1e-9)
-        shares = {phase: spent / passed for phase, spent in self._spent.items()}
+        shares: dict[str, float] = {phase: spent / passed for phase, spent in self._spent.items()}
         shares["other"] = max(0.0, 1 - sum(shares.values()))
         self._spent, self._began = dict.fromkeys(PHASES, 0.0), now
         return passed, shares

@@ -104,7 +104,7 @@ class Run:
         kept = [line for line in self._lines() if json.loads(line)["step"] < step]
         write_text(self.folder / "metrics.jsonl", "".join(line + "\n" for line in kept))
 
-    def record(self, step: int, seconds: float, metrics: Mapping[str, float]) -> None:
+    def record(self, step: int, seconds: float, metrics: Mapping[str, Any]) -> None:
         line = json.dumps({"step": step, "seconds": round(seconds, 2), **metrics})
         with (self.folder / "metrics.jsonl").open("a") as file:
             file.write(line + "\n")
@@ -131,8 +131,10 @@ def keep_config(path: Path, config: Any, *, free: Sequence[str] = ()) -> None:
     """
     if path.exists():
         there, here = _as_now(read_toml(path), type(config)), plain(config)
-        fixed = [{key: value for key, value in table.items() if key not in free} for table in (there, here)]
-        differences = _differences(*fixed)
+        old, new = (
+            {key: value for key, value in table.items() if key not in free} for table in (there, here)
+        )
+        differences = _differences(old, new)
         if differences:
             raise UserError(
                 f"{path.parent} was begun with another configuration: {'; '.join(differences)}. "

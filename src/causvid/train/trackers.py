@@ -3,7 +3,7 @@
 metrics.jsonl in the run's folder has everything whether or not anybody listens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -68,4 +68,8 @@ class Board:
         self.package.finish()
 
 
-_OPEN = {"tensorboard": TensorBoard, "wandb": Board, "trackio": Board}
+_OPEN: Mapping[str, Callable[[Any, Path, Any], Tracker]] = {
+    "tensorboard": TensorBoard,
+    "wandb": Board,
+    "trackio": Board,
+}

@@ -86,7 +86,7 @@ class Portion:
     def part(self, x: Tensor) -> Tensor:
         return x.chunk(self.size, 2)[0].contiguous()
 
-    def turn(self, turn: Rotation) -> Rotation:
+    def turn(self, turn: Rotation) -> Tensor:
         return turn.unflatten(0, (self.frames, self.size, -1))[:, 0].flatten(0, 1)
 
     def attend(self, q: Queries, k: Keys, v: Keys, *, plan: MaskPlan | None = None) -> Queries:
