@@ -14,17 +14,21 @@ from causvid.train.dmd import Dmd, DmdConfig
 from causvid.train.ode_init import OdeInit, OdeInitConfig
 from causvid.train.parallel import ParallelConfig
 from causvid.train.recipe import run_recipe
+from causvid.train.stage import Preview
 from causvid.train.teacher import Period, Teacher, TeacherConfig
 
 STAGES = ("teacher", "causal teacher", "ode_init", "causal ode_init", "dmd data", "dmd rollout")
 LAYOUTS = {
     "plain": ParallelConfig(),
     "sharded": ParallelConfig(shard="all", checkpoint_activations="layer"),
-    "sequence": ParallelConfig(sequence=2),
+    "sequence": ParallelConfig(sequence=2, offload="frozen"),
     "copies": ParallelConfig(shard=2, replicate=2),
     "sharded sequence": ParallelConfig(shard=2, sequence=2, offload="frozen"),
 }
-STEPS = 4
+TWO = [("teacher", "plain"), ("dmd rollout", "plain"), *((name, "sharded") for name in STAGES)]
+TWO += [("causal teacher", "sequence"), ("dmd rollout", "sharded sequence")]
+"""What two processes train."""
+STEPS = 3
 
 
 def prepare(folder):
@@ -58,40 +62,43 @@ def stage(name, folder):
     return made
 
 
-def configured(name, layout, **changes):
+def configured(name, layout):
     roles = ("student", "critic") if "dmd" in name else ("teacher",) if "teacher" in name else ("student",)
-    config = loop(steps=STEPS, checkpoint_every=2, ranks=2, parallel=LAYOUTS[layout], **changes)
-    # Muon multiplies in float32 at most: AdamW alone, and a rate at which four steps stay comparable.
+    config = loop(steps=STEPS, checkpoint_every=1, ranks=2, parallel=LAYOUTS[layout])
+    # Muon multiplies in float32 at most: AdamW alone, and a rate at which steps stay comparable.
     optimizer = replace(config.optimizers["text"], muon_lr=None, lr=1e-3)
     return replace(config, optimizers=dict.fromkeys(roles, optimizer))
 
 
-class Deadly:
-    """A stage whose process ends without a word when this step's batch is wanted."""
+def die(made, at):
+    """Let the process end without a word when this step's batch is wanted."""
+    batch = made.batch
 
-    def __init__(self, stage, step):
-        self.stage, self.step = stage, step
-
-    def __getattr__(self, name):
-        return getattr(self.stage, name)
-
-    def batch(self, step, *args):
-        if step == self.step:
+    def deadly(step, *args):
+        if step == at:
             os.kill(os.getpid(), signal.SIGKILL)
-        return self.stage.batch(step, *args)
+        return batch(step, *args)
+
+    made.batch = deadly
 
 
-def train_one(ranks, data, out, name, layout, dies=None, **changes):
+def nothing_to_see(rng):
+    return Preview(torch.zeros(1, 2, 16, 16, 3, dtype=torch.uint8), [""])
+
+
+def train_one(ranks, data, out, name, layout, dies=None):
     """Train a stage; `dies` is the rank that dies, in the middle of it."""
     made = stage(name, Path(data))
-    made = Deadly(made, 3) if ranks.rank == dies else made
-    trained(made, Path(out), configured(name, layout, **changes), ranks=ranks)
+    if ranks.rank == dies:
+        die(made, STEPS - 1)
+    if (name, layout) != ("dmd rollout", "sharded sequence"):  # one that needs all processes is enough
+        made.preview = nothing_to_see
+    trained(made, Path(out), configured(name, layout), ranks=ranks)
 
 
-def train_all(ranks, data, out, names, layouts):
-    for layout in layouts:
-        for name in names:
-            train_one(ranks, data, Path(out) / layout / name, name, layout)
+def train_all(ranks, data, out, which):
+    for name, layout in which:
+        train_one(ranks, data, Path(out) / layout / name, name, layout)
 
 
 def run_until_the_disk_is_full(ranks, out, config):

@@ -6,7 +6,7 @@ import socket
 import traceback
 
 PRELOADED = ["rank_work"]
-PATIENCE = 240
+PATIENCE = 600
 """Seconds."""
 
 

@@ -18,7 +18,7 @@ from causvid.train.optim import RoleOptimizer
 from causvid.train.parallel import ParallelConfig
 from causvid.train.runs import Run
 from causvid.train.stage import WHOLE, Loss
-from causvid.train.trainer import train
+from causvid.train.trainer import export_newest, train
 
 
 class Disturbed(Words):
@@ -151,6 +151,22 @@ def test_the_export_is_a_model_with_its_provenance(uninterrupted):
     facts = bundle.spec.provenance["text"]
     assert facts["recipe"] == "words" and facts["steps"] == 8 and facts["ranks"] == 1
     assert {"command", "commit", "torch", "python", "hardware", "hours"} <= facts.keys()
+
+
+def test_the_model_of_a_checkpoint_can_be_had_before_the_end(tmp_path, uninterrupted):
+    where = {"ranks": ALONE, "device": torch.device("cpu"), "label": "words"}
+    run = Run(tmp_path / "run", loop())
+    with pytest.raises(UserError, match="holds no complete checkpoint yet"):
+        export_newest(Words(), loop(), run, tmp_path / "early", **where)
+    with pytest.raises(RuntimeError):
+        trained(Disturbed(6, lose_power), tmp_path / "run", loop())
+
+    export_newest(Words(), loop(), run, tmp_path / "early", **where)
+
+    exported, averages = load_bundle(tmp_path / "early"), run.latest()["optimizers"]["text"]["ema"]
+    assert exported.spec.provenance["text"]["steps"] == 4
+    assert torch.equal(exported.text.state_dict()["embed.weight"], averages["text.embed.weight"])
+    same(trained(Words(), tmp_path / "run", loop()).latest(), uninterrupted.latest())
 
 
 def test_what_is_exported_is_the_average_and_training_goes_on_with_the_weights(uninterrupted):

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -30,6 +30,7 @@ def train(
     dry_run: bool = False,
     processes: int | None = None,
     gpu: str | None = None,
+    export: Annotated[Path | None, arg(metavar="DIR")] = None,
     device: Device = "auto",
 ) -> None:
     """Train a recipe to its end; stop it anywhere and run the same command again to go on.
@@ -38,6 +39,7 @@ def train(
         dry_run: print the resolved recipe, and memory, time and disk it will take; train nothing.
         processes: of a dry run: as if there were so many.
         gpu: of a dry run: as if on these, such as h100.
+        export: train nothing; write the model of the newest checkpoint to this folder.
     """
     from causvid.train.recipe import run_recipe
 
@@ -46,12 +48,17 @@ def train(
         from causvid.train.dry_run import dry_run as look
         from causvid.train.dry_run import lines
 
-        settings: dict[str, Any] = {"out": folder, "budget": budget, "overrides": list(overrides)}
-        print("\n".join(lines(*look(recipe, **settings, processes=processes, gpu=gpu))))
+        found = look(
+            recipe, out=folder, budget=budget, overrides=list(overrides), processes=processes, gpu=gpu
+        )
+        print("\n".join(lines(*found)))
         return
     if processes is not None or gpu is not None:
         raise UserError("--processes and --gpu go with --dry-run; torchrun starts processes.")
-    print(run_recipe(recipe, out=folder, budget=budget, overrides=list(overrides), device=device))
+    made = run_recipe(
+        recipe, out=folder, budget=budget, overrides=list(overrides), device=device, export_to=export
+    )
+    print(made)
 
 
 def encode(

@@ -25,7 +25,7 @@ class Spread(Protocol):
         """This process's tokens of every frame, of [b f t e]."""
         ...
 
-    def turn(self, turn: Rotation) -> Rotation:
+    def turn(self, turn: Rotation) -> Tensor:
         """The same of their rotation."""
         ...
 
@@ -48,7 +48,7 @@ class Undivided:
     def part(self, x: Tensor) -> Tensor:
         return x
 
-    def turn(self, turn: Rotation) -> Rotation:
+    def turn(self, turn: Rotation) -> Tensor:
         return turn
 
     def attend(self, q: Queries, k: Keys, v: Keys, *, plan: MaskPlan | None = None) -> Queries:

@@ -18,15 +18,17 @@ import os
 import shutil
 import warnings
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import checkpoint as dcp
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
 from causvid.data.files import writing
 from causvid.errors import UserError
@@ -36,6 +38,8 @@ from causvid.train.sharding import is_sharded, like
 COMPLETE = "complete.json"
 KEPT = 2
 """Checkpoints that stay, unless a recipe says otherwise."""
+PATIENCE = 60
+"""Seconds that a run which has failed waits for its last checkpoint: others who write it may be gone."""
 
 
 class Checkpoints:
@@ -63,9 +67,9 @@ class Checkpoints:
                 shutil.rmtree(target, ignore_errors=True)
                 target.mkdir(parents=True)
         self.ranks.wait()
-        saved = dcp.async_save(
+        saved = state_dict_saver.async_save(
             _by_role(tensors),
-            storage_writer=dcp.HuggingFaceStorageWriter(str(target), save_distributed=True),
+            storage_writer=HuggingFaceStorageWriter(str(target), save_distributed=True),
             process_group=self._group,
             no_dist=self.ranks.size == 1,
         )
@@ -111,6 +115,13 @@ class Checkpoints:
         with writing(target):
             raise _file_error(first)
 
+    def give_up(self) -> None:
+        """Something else has gone wrong: complete what is being written, if that can be, and say nothing."""
+        if self._pending is not None:
+            wait([self._pending[2]], timeout=PATIENCE)
+            with suppress(UserError):
+                self._settled()
+
     def _drop_old(self) -> None:
         """All but the newest ones, and whatever was never completed."""
         kept = self.complete()[-self.keep :]
@@ -154,15 +165,15 @@ def load(saved: Path, tensors: Mapping[str, Tensor]) -> None:
         UserError: they are not what was saved.
     """
     _check(saved, tensors)
-    dcp.load(
+    state_dict_loader.load(
         _by_role(tensors),
-        storage_reader=dcp.HuggingFaceStorageReader(str(saved)),
+        storage_reader=HuggingFaceStorageReader(str(saved)),
         no_dist=not (dist.is_available() and dist.is_initialized()),
     )
 
 
 def _check(saved: Path, tensors: Mapping[str, Tensor]) -> None:
-    there = dcp.HuggingFaceStorageReader(str(saved)).read_metadata().state_dict_metadata
+    there = HuggingFaceStorageReader(str(saved)).read_metadata().state_dict_metadata
     missing, extra = sorted(tensors.keys() - there.keys()), sorted(there.keys() - tensors.keys())
     if missing or extra:
         which = f"lacks {missing[0]}" if missing else f"holds {extra[0]}, which nothing here is called"
@@ -180,10 +191,10 @@ def _check(saved: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def read(saved: Path) -> dict[str, Tensor]:
     """All of a checkpoint as whole tensors, in one process that knows nothing about it."""
-    reader = dcp.HuggingFaceStorageReader(str(saved))
+    reader = HuggingFaceStorageReader(str(saved))
     there = reader.read_metadata().state_dict_metadata
     tensors = {name: torch.empty(m.size, dtype=m.properties.dtype) for name, m in there.items()}  # type: ignore[union-attr]
-    dcp.load(_by_role(tensors), storage_reader=reader, no_dist=True)
+    state_dict_loader.load(_by_role(tensors), storage_reader=reader, no_dist=True)
     return tensors
 
 

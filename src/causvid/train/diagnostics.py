@@ -19,11 +19,14 @@ SIDE = 32
 
 def by_level(error: Float[Tensor, " b"], sigma: Float[Tensor, " b"]) -> dict[str, Tensor]:
     """The mean error in each bucket of noise levels that has samples: "level_0.25" and so on."""
-    borders = (*LEVELS, 1.0)
-    bucket = torch.bucketize(sigma.detach(), torch.tensor(LEVELS, device=sigma.device))
+    if error.is_meta:
+        return {}
+    bucket = torch.bucketize(sigma.detach(), torch.tensor(LEVELS, device=sigma.device)).tolist()
+    places = {
+        top: [i for i, n in enumerate(bucket) if n == number] for number, top in enumerate((*LEVELS, 1.0))
+    }
     error = error.detach().float()
-    found = {f"level_{top:g}": (bucket == i) for i, top in enumerate(borders)}
-    return {name: error[chosen].mean() for name, chosen in found.items() if bool(chosen.any())}
+    return {f"level_{top:g}": error[chosen].mean() for top, chosen in places.items() if chosen}
 
 
 def of_clips(clips: UInt8[Tensor, "n t H W 3"]) -> Mapping[str, float]:

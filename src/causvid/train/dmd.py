@@ -29,6 +29,7 @@ from causvid.nn.text import TextTokens
 from causvid.train.adapters import merged
 from causvid.train.clips import ClipBatch
 from causvid.train.common import Parts, fresh_denoiser, guided_velocity, per_chunk, velocity_of
+from causvid.train.diagnostics import by_level
 from causvid.train.dmd_config import DmdConfig
 from causvid.train.dmd_inputs import check_fits, checked_teacher, open_prompts
 from causvid.train.long_video import LongVideo, Stretch
@@ -211,7 +212,8 @@ class Dmd:
         z, sigma, noise = self._noised(x0, rng)
         velocity = velocity_of(self.critic, z, sigma, made.text, clean=x0, layout=self.teacher_layout)
         value = critic_loss(velocity, x0, noise)
-        return Loss(value, {"loss": value})
+        each = (velocity.detach() - (noise - x0.detach())).square().mean((1, 2, 3, 4))
+        return Loss(value, {"loss": value, **by_level(each, sigma[:, 0])})
 
     def _noised(self, x0: Latents, rng: torch.Generator) -> tuple[Latents, Sigma, Latents]:
         """The clip at one level for all its frames, that level, and the noise."""

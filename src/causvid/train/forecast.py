@@ -27,9 +27,6 @@ from causvid.train.stage import Stage, kept_by
 from causvid.train.trainer import LoopConfig
 from causvid.train.unreal import Pass, Portion, networks_of, try_pass
 
-TRIED = 3
-"""Steps of each role that are tried: rollouts are not all of one length."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
@@ -115,7 +112,7 @@ def forecast(
     )
     _lay_out(stage, parallel, narrow=narrow)
     roles = {role: _steps(stage, role, config.steps) for role in stage.trainable}
-    passes = {role: [try_pass(stage, role, step=s) for s in _spread(steps)] for role, steps in roles.items()}
+    passes = {role: _tried(stage, role, steps) for role, steps in roles.items()}
     each = {role: sum(p.flops for p in tried) / len(tried) for role, tried in passes.items() if tried}
     flops = rounds * sum(each[role] * len(roles[role]) for role in each) / max(1, config.steps)
     memory, saved = _memory(stage, config, passes, shard=shard, narrow=narrow)
@@ -153,9 +150,15 @@ def _steps(stage: Stage, role: str, steps: int) -> list[int]:
     return [step for step in range(steps) if role in stage.roles(step)]
 
 
-def _spread(steps: Sequence[int]) -> list[int]:
-    """A few of them, the last among them: periods grow."""
-    return sorted({steps[i * (len(steps) - 1) // max(1, TRIED - 1)] for i in range(TRIED)}) if steps else []
+def _tried(stage: Stage, role: str, steps: Sequence[int]) -> list[Pass]:
+    """The first and the last of these steps, and one between where they differ: rollouts are not all of one
+    length, and clips grow from period to period."""
+    if not steps:
+        return []
+    ends = [try_pass(stage, role, step=step) for step in dict.fromkeys((steps[0], steps[-1]))]
+    if len({one.flops for one in ends}) > 1:
+        ends.insert(1, try_pass(stage, role, step=steps[len(steps) // 2]))
+    return ends
 
 
 def _memory(

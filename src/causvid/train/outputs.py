@@ -13,7 +13,7 @@ import torch
 from causvid.data import worlds
 from causvid.data.files import finish_part, open_part
 from causvid.data.sheets import sheet
-from causvid.data.video import ClipWriter, viewing_scale
+from causvid.data.video import ClipWriter
 from causvid.progress import Progress
 from causvid.train import runs
 from causvid.train.diagnostics import of_clips
@@ -83,12 +83,15 @@ class Outputs:
         self.track(done, {f"preview.{name}": value for name, value in found.items()})
         write_report(self.run.folder)
 
-    def export(self, facts: Mapping[str, Any]) -> None:
+    def export(self, facts: Mapping[str, Any], folder: Path) -> None:
         """The model folder, of the averaged weights."""
         hours = round(self.run.seconds_so_far() / 3600, 3)
         with self._averaged(), made_whole(self.stage, self.sharded, ranks=self.ranks):
             if self.ranks.is_main:
-                self.stage.export(runs.provenance() | {**facts, "hours": hours}).save(self.run.export)
+                self.stage.export(runs.provenance() | {**facts, "hours": hours}).save(folder)
+
+    def close(self) -> None:
+        """The last word of a run that has come to its end."""
         if self.ranks.is_main:
             write_report(self.run.folder)
         for tracker in self.trackers:
@@ -119,5 +122,5 @@ def _film(preview: Preview, path: Path) -> None:
         row, column = divmod(number, columns)
         wall[:, row * height : (row + 1) * height, column * width : (column + 1) * width] = clip.cpu()
     about = {"prompt": " | ".join(preview.labels)}
-    with ClipWriter(path, fps=worlds.FPS, metadata=about, scale=viewing_scale(wall.shape[1])) as writer:
+    with ClipWriter(path, fps=worlds.FPS, metadata=about) as writer:
         writer.write(wall)

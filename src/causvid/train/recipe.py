@@ -31,7 +31,7 @@ from causvid.train.encode_videos import VideosConfig, encode_videos
 from causvid.train.encoders import load_encoders
 from causvid.train.runs import Run, keep_config
 from causvid.train.stage import Stage
-from causvid.train.trainer import LoopConfig, train
+from causvid.train.trainer import LoopConfig, export_newest, train
 from causvid.train.trajectories import TrajectoriesConfig, make_trajectories
 
 BUDGETS = ("full", "smoke")
@@ -135,7 +135,13 @@ def resolve(table: Mapping[str, Any], where: str) -> tuple[Recipe, Any]:
 
 
 def run_recipe(
-    name: str, *, out: Path, budget: str = "full", overrides: list[str] | None = None, device: str = "auto"
+    name: str,
+    *,
+    out: Path,
+    budget: str = "full",
+    overrides: list[str] | None = None,
+    device: str = "auto",
+    export_to: Path | None = None,
 ) -> Path:
     """Train a recipe to its end in the folder `out` and return its exported model folder.
 
@@ -144,10 +150,11 @@ def run_recipe(
     Args:
         overrides: "key=value", as `parse_overrides` reads them.
         device: as `pick_device` knows it.
+        export_to: train nothing; write the model of the newest checkpoint there.
     """
     path = find_recipe(name)
     recipe, stage_config = resolve(read_recipe(path, budget=budget, overrides=overrides), path.name)
-    if (out / "export" / "model.toml").exists():
+    if export_to is None and (out / "export" / "model.toml").exists():
         return Run(out, recipe).export
     chosen = pick_device(device)
     inputs = {key: load_bundle(beside(out, value)) for key, value in recipe.inputs.items()}
@@ -159,8 +166,11 @@ def run_recipe(
     run = Run(out, recipe)
     if ranks.is_main:
         ranks.wait()
-    micro = micro_batch(stage_config)
-    train(stage, recipe, run, ranks=ranks, device=chosen, label=path.stem, micro=micro)
+    how: dict[str, Any] = {"ranks": ranks, "device": chosen, "label": path.stem}
+    if export_to is not None:
+        export_newest(stage, recipe, run, export_to, **how)
+        return export_to
+    train(stage, recipe, run, micro=micro_batch(stage_config), **how)
     return run.export
 
 

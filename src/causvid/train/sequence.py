@@ -56,7 +56,7 @@ class Ulysses:
             )
         return _Part.apply(x, self)
 
-    def turn(self, turn: Rotation) -> Rotation:
+    def turn(self, turn: Rotation) -> Tensor:
         return turn.unflatten(0, (self.frames, self.size, -1))[:, self.rank].flatten(0, 1)
 
     def attend(self, q: Queries, k: Keys, v: Keys, *, plan: MaskPlan | None = None) -> Queries:

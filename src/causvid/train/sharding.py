@@ -69,7 +69,7 @@ def prepare(
                 network.divide(spreads)
             if config.compile == "layer":
                 for layer in network.layers:
-                    layer.compile()
+                    compile_layer(layer)
             away = config.offload == "all" or (config.offload == "frozen" and not learns)
             if mesh is not None:
                 _shard(network, mesh, device=device, precision=precision, away=away)
@@ -84,6 +84,20 @@ def _sequence_groups(config: ParallelConfig, ranks: Ranks, device: torch.device)
     shape = (ranks.size // config.sequence, config.sequence)
     mesh = init_device_mesh(device.type, shape, mesh_dim_names=("groups", "sequence"))
     return Group(mesh["sequence"].get_group())
+
+
+def compile_layer(layer: nn.Module, **how: Any) -> None:
+    """Compile a layer's passes without a past: no compiler sees through those that change its slots.
+
+    Args:
+        how: of torch.compile.
+    """
+    eager, compiled = layer.forward, torch.compile(layer.forward, **how)
+
+    def forward(*args: Any, past: Any, **given: Any) -> Any:
+        return (compiled if past is None else eager)(*args, past=past, **given)
+
+    layer.forward = forward
 
 
 def _shard(

@@ -7,12 +7,11 @@ reached. Processes divide the shares among themselves; fewer of them take more t
 the same batch.
 """
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from types import FrameType
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -25,6 +24,7 @@ from causvid.train import runs
 from causvid.train.checkpoints import KEPT, Checkpoints, check_room
 from causvid.train.clock import Clock, peak_memory
 from causvid.train.faults import Faults
+from causvid.train.interrupts import interruptible
 from causvid.train.optim import OptimizerConfig, RoleOptimizer
 from causvid.train.outputs import Outputs
 from causvid.train.parallel import ParallelConfig, Ranks
@@ -99,6 +99,27 @@ def train(
     loop = Loop(stage, config, run, ranks=ranks, device=device, label=label)
     loop.check_batch(micro)
     loop.go()
+
+
+def export_newest(
+    stage: Stage,
+    config: LoopConfig,
+    run: runs.Run,
+    folder: Path,
+    *,
+    ranks: Ranks,
+    device: torch.device,
+    label: str,
+) -> None:
+    """Write the model as a run's newest checkpoint has it, averaged, and leave the run as it is.
+
+    Raises:
+        UserError: there is no checkpoint yet.
+    """
+    loop = Loop(stage, config, run, ranks=ranks, device=device, label=label)
+    if not loop.start:
+        raise UserError(f"{run.checkpoints} holds no complete checkpoint yet.")
+    loop.export(folder)
 
 
 class Loop:
@@ -176,16 +197,26 @@ class Loop:
         self.seconds_before, self.began = self.run.seconds_so_far(), time.monotonic()
         self.bar = Progress(config.steps, label=self.label, unit="step", done=self.start)
         self.outputs.open(config)
-        with _interruptible() as interrupted, self.bar if ranks.is_main else nullcontext():
+        with interruptible() as interrupted, self.bar if ranks.is_main else nullcontext():
             if ranks.is_main:
                 self.outputs.say(self.bar)
-            for step in range(self.start, config.steps):
-                self.step(step)
-                self.after(step + 1, interrupted)
-            self.checkpoints.finish()
-        facts = {"recipe": self.label, "seed": config.seed, "steps": config.steps, "ranks": self.shares}
-        self.outputs.export(facts)
-        ranks.wait()
+            try:
+                for step in range(self.start, config.steps):
+                    self.step(step)
+                    self.after(step + 1, interrupted)
+                self.checkpoints.finish()
+            except BaseException:
+                self.checkpoints.give_up()
+                raise
+        self.start = config.steps
+        self.export(self.run.export)
+        self.outputs.close()
+
+    def export(self, folder: Path) -> None:
+        """The model as it stands."""
+        facts = {"recipe": self.label, "seed": self.config.seed, "steps": self.start, "ranks": self.shares}
+        self.outputs.export(facts, folder)
+        self.ranks.wait()
 
     def step(self, step: int) -> None:
         """One update of every role whose turn it is."""
@@ -266,21 +297,3 @@ def _check_roles(stage: Stage, config: LoopConfig) -> None:
             f"[optimizers] has tables {sorted(config.optimizers)}; "
             f"this stage trains {sorted(stage.trainable)}."
         )
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Let the running step finish when SIGINT or SIGTERM comes; a second signal ends at once."""
-    caught: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(caught)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from causvid.models.bundle import Bundle
 from causvid.models.denoiser import Denoiser
@@ -58,13 +58,13 @@ def try_pass(stage: Stage, role: str, *, step: int) -> Pass:
     """One loss of a role and its backward, of a stage on the meta device."""
     rng = step_rng(0, 0, step)
     batch = stage.batch(step, rng, Share(0, 1))
-    flops, held, fused = FlopCounterMode(display=False), _Held(), _FusedAttention()
-    with fused, held, flops:
+    held, fused = _Held(), _FusedAttention()
+    with fused, held:
         loss = stage.loss(role, batch, rng).value
         _backward(loss)
     for module in stage.trainable.values():
         module.zero_grad(set_to_none=True)
-    return Pass(flops.get_total_flops() + fused.flops, held.most)
+    return Pass(held.flops + fused.flops, held.most)
 
 
 def _backward(loss: Tensor) -> None:
@@ -100,15 +100,18 @@ class Portion:
 
 
 class _Held(TorchDispatchMode):
-    """Counts the bytes of what operations make, until nobody has it any more."""
+    """Counts operations, and the bytes of what they make, until nobody has it any more."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.flops = 0.0
         self.now = self.most = 0
         self._seen: dict[int, weakref.ref[Any]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
+        if (formula := flop_registry.get(func._overloadpacket)) is not None:
+            self.flops += formula(*args, **(kwargs or {}), out_val=out)
         before = {id(x.untyped_storage()) for x in tree_leaves((args, kwargs)) if _counts(x)}
         for x in tree_leaves(out):
             if _counts(x) and id(x.untyped_storage()) not in before:
