@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+import torch._dynamo  # FSDP2 asks for it: a second for every process, if not before they part
 from random_model import LAYOUT, SIGMAS, random_teacher
 from tiny_training import LONG, causal_teacher, encoded_clips, inputs, loop, solved_trajectories, trained
 
@@ -62,9 +63,9 @@ def stage(name, folder):
     return made
 
 
-def configured(name, layout):
+def configured(name, layout, *, checkpoint_every=STEPS):
     roles = ("student", "critic") if "dmd" in name else ("teacher",) if "teacher" in name else ("student",)
-    config = loop(steps=STEPS, checkpoint_every=1, ranks=2, parallel=LAYOUTS[layout])
+    config = loop(steps=STEPS, checkpoint_every=checkpoint_every, ranks=2, parallel=LAYOUTS[layout])
     # Muon multiplies in float32 at most: AdamW alone, and a rate at which steps stay comparable.
     optimizer = replace(config.optimizers["text"], muon_lr=None, lr=1e-3)
     return replace(config, optimizers=dict.fromkeys(roles, optimizer))
@@ -93,7 +94,8 @@ def train_one(ranks, data, out, name, layout, dies=None):
         die(made, STEPS - 1)
     if (name, layout) != ("dmd rollout", "sharded sequence"):  # one that needs all processes is enough
         made.preview = nothing_to_see
-    trained(made, Path(out), configured(name, layout), ranks=ranks)
+    every = STEPS if dies is None else 1  # writing one takes longer than such a step
+    trained(made, Path(out), configured(name, layout, checkpoint_every=every), ranks=ranks)
 
 
 def train_all(ranks, data, out, which):

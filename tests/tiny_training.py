@@ -74,6 +74,6 @@ def loop(role="text", *, steps=8, **changes):
 
 def trained(stage, folder, config, *, ranks=ALONE):
     """The run, after training to its end."""
-    run = Run(folder, config)
+    run = Run(folder, config, ranks=ranks)
     train(stage, config, run, ranks=ranks, device=torch.device("cpu"), label="words")
     return run

@@ -82,6 +82,18 @@ def finish_part(part: Path, path: Path) -> None:
         os.replace(part, path)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing, in UTF-8.
+
+    Raises:
+        UserError: the disk is full, the folder is missing or read-only.
+    """
+    part = path.with_name(path.name + ".part")
+    with writing(path):
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+
+
 def drop_part(part: Path) -> None:
     """Remove an unfinished part."""
     with suppress(OSError):  # the folder itself may have vanished; the first error is the one to tell

@@ -4,7 +4,6 @@ An arm turns items into frames. The anchors are made of rendered truth: as it is
 autoencoder, frozen, blurred, in a wrong order, of another prompt, of another seed.
 """
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -16,6 +15,7 @@ from causvid.data import worlds
 from causvid.errors import UserError
 from causvid.evaluate.clips import as_clip, as_frames, box_blur
 from causvid.evaluate.protocol import Item, other_seed, source_of
+from causvid.generate.clip import latents_for
 from causvid.generate.inputs import latent_shape, parts_of, sampler_of
 from causvid.generate.pipeline import Pipeline
 from causvid.generate.rollout import fresh_noise, rollout
@@ -106,7 +106,7 @@ def _generated(pipeline: Pipeline, items: Sequence[Item], *, frames: int) -> lis
 def _whole_chunks(pipeline: Pipeline, frames: int) -> int:
     """Latent frames that decode to at least this many pixel frames, in whole chunks."""
     geometry, layout = parts_of(pipeline.bundle)[1].geometry, pipeline.spec.layout
-    latents = next(count for count in itertools.count(1) if geometry.frames_of(count) >= frames)
+    latents = latents_for(frames, geometry)
     if layout is None:
         return latents
     return (

@@ -19,8 +19,9 @@ import torch
 
 from causvid import __version__
 from causvid.data import worlds
+from causvid.data.files import write_text
 from causvid.evaluate.arms import check_domain
-from causvid.evaluate.folder import Lines, as_json, keep_manifest, plain, write_text
+from causvid.evaluate.folder import Lines, as_json, keep_manifest, plain
 from causvid.evaluate.judging import check
 from causvid.evaluate.looks import drift, time_to_failure, windows
 from causvid.evaluate.machines import weights_hash

@@ -10,7 +10,6 @@ Whatever was interrupted is continued by asking the same again. Knows nothing of
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from causvid.data.files import write_text
 from causvid.data.latents import ShardReader, missing_shards, write_shard
 from causvid.errors import UserError
 from causvid.evaluate.arms import Arm
@@ -107,13 +107,6 @@ def stored_clips(arm: Arm, items: list[Item], *, number: int, folder: Path) -> l
         reader.slice("frames", first + i).to(torch.uint8) for i in range(len(items))
     ]
     return stored
-
-
-def write_text(path: Path, text: str) -> None:
-    """A whole file or none."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 class StoredClips:

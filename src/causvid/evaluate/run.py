@@ -13,6 +13,7 @@ import torch
 
 from causvid import __version__
 from causvid.data import worlds
+from causvid.data.files import write_text
 from causvid.data.worlds.scene import SWITCH_EVERY
 from causvid.evaluate.agreement import agreement
 from causvid.evaluate.arms import ANCHORS, Arm, anchors, asked_of, batches, check_domain, model_arm
@@ -26,7 +27,6 @@ from causvid.evaluate.folder import (
     keep_manifest,
     plain,
     stored_clips,
-    write_text,
 )
 from causvid.evaluate.judging import check
 from causvid.evaluate.machines import weights_hash
@@ -95,7 +95,7 @@ def measure(models: Mapping[str, Pipeline], judges: Judges, *, suite: Suite, out
     arms += anchors(vae, frames=frames, size=size, names=suite.anchors)
     hashes = {row: weights_hash(one.bundle) for row, one in models.items()} | judges.hashes
     keep_manifest(out, _manifest(suite, items, hashes))
-    how, records, checks = _periods(pipeline), {}, []
+    how, records, checks = periods_of(pipeline), {}, []
     with Progress(len(arms) * len(items) + suite.judge_clips, label="evaluate", unit="clip") as bar:
         path = out / "scores" / "judge.jsonl"
         for checks in check(judges, vae, suite, size=size, path=path):
@@ -143,7 +143,8 @@ def own_checks(
     ]
 
 
-def _periods(pipeline: Pipeline) -> Periods:
+def periods_of(pipeline: Pipeline) -> Periods:
+    """Where a model's seams may be: between chunks, and between the autoencoder's strides."""
     stride = parts_of(pipeline.bundle)[1].geometry.temporal_stride
     layout = pipeline.spec.layout
     return Periods(chunk=None if layout is None else layout.frames_per_chunk * stride, stride=stride)

@@ -23,7 +23,9 @@ def first_frames(
         frames: how many; infinity never ends.
         changes: prompts, each from the chunk on that shows its moment.
     """
-    events, cores = list(changes), session.setting.device.type == "cpu" and (os.cpu_count() or 1) > 1
+    events = list(changes)
+    spare = session.setting.device.type == "cpu" and (os.cpu_count() or 1) > 1
+    ahead = spare and not session.layout.in_segments
     decoding: Future[Frames] | None = None
     with ThreadPoolExecutor(1) as worker:
         while frames > 0:
@@ -34,7 +36,7 @@ def first_frames(
                     decoding = None
                 event = events.pop(0)
                 session.set_prompt(event.prompt, transition=event.transition, over=event.over)
-            if session.layout.in_segments or not cores or not session.chunks:
+            if not ahead or not session.chunks:  # the first frames come as early as they can
                 shown = session.finish() if frames <= session.held else session.next_chunk()
                 yield shown if len(shown) <= frames else shown[: int(frames)]
                 frames -= len(shown)

@@ -14,7 +14,6 @@ safetensors as its storage: its own format holds pickles, which can run code whe
 """
 
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -30,7 +29,7 @@ from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
-from causvid.data.files import writing
+from causvid.data.files import write_text, writing
 from causvid.errors import UserError
 from causvid.train.parallel import Ranks
 from causvid.train.sharding import is_sharded, like
@@ -90,8 +89,7 @@ class Checkpoints:
             return False
         if saved.exception() is None:
             if self.ranks.is_main:
-                with writing(target):
-                    _write_whole(target / COMPLETE, json.dumps(about, indent=2) + "\n")
+                write_text(target / COMPLETE, json.dumps(about, indent=2) + "\n")
                 self._drop_old()
             self._pending = None
         return True
@@ -238,9 +236,3 @@ def _file_error(error: BaseException) -> OSError:
             return cause
         cause = cause.__cause__ or cause.__context__
     raise error
-
-
-def _write_whole(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

@@ -26,13 +26,13 @@ from causvid.data.collection.page import write_pages
 from causvid.data.collection.plan import CLIPS, Clip, make_plan, read_plan, reasons, summary
 from causvid.data.collection.shards import FILE, Collection, save_texts, shard_of, thumbnail
 from causvid.data.collection.survey import GROUP, ClipConfig, read_survey, survey, survey_path
+from causvid.data.files import write_text
 from causvid.data.latents import damaged_shards, make_shards, missing_shards
 from causvid.errors import UserError
 from causvid.generate.machine import autocast
 from causvid.pixels import from_uint8
 from causvid.train.encoders import Encoders
 from causvid.train.parallel import Ranks
-from causvid.train.runs import write_text
 from causvid.train.shards import share
 from causvid.types import Frames
 

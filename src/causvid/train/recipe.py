@@ -154,18 +154,14 @@ def run_recipe(
     """
     path = find_recipe(name)
     recipe, stage_config = resolve(read_recipe(path, budget=budget, overrides=overrides), path.name)
+    ranks = parallel.start()
     if export_to is None and (out / "export" / "model.toml").exists():
-        return Run(out, recipe).export
+        return Run(out, recipe, ranks=ranks).export
     chosen = pick_device(device)
     inputs = {key: load_bundle(beside(out, value)) for key, value in recipe.inputs.items()}
-    ranks = parallel.start()
     torch.manual_seed(recipe.seed)  # initial weights; every later number comes from a generator of its own
     stage = make_stage(recipe, stage_config, inputs, out.parent)
-    if not ranks.is_main:
-        ranks.wait()
-    run = Run(out, recipe)
-    if ranks.is_main:
-        ranks.wait()
+    run = Run(out, recipe, ranks=ranks)
     how: dict[str, Any] = {"ranks": ranks, "device": chosen, "label": path.stem}
     if export_to is not None:
         export_newest(stage, recipe, run, export_to, **how)

@@ -28,13 +28,15 @@ import torch
 from torch import Tensor
 
 from causvid.config import build, plain, read_toml, to_toml
+from causvid.data.files import write_text
 from causvid.errors import UserError
 from causvid.train.checkpoints import Checkpoints
 from causvid.train.parallel import Ranks
 from causvid.train.state import as_tables
 
-MAY_CHANGE = ("parallel", "track", "keep_checkpoints")
+MAY_CHANGE = ("parallel", "track", "keep_checkpoints", "checkpoint_every", "preview_every", "log_every")
 """Tables and keys of a recipe under which a run may go on otherwise than it began."""
+ALONE = Ranks()
 
 
 def step_rng(seed: int, rank: int, step: int, device: str = "cpu") -> torch.Generator:
@@ -72,7 +74,7 @@ def _without_folders(word: str) -> str:
 class Run:
     """The folder of one training run."""
 
-    def __init__(self, folder: Path, config: Any) -> None:
+    def __init__(self, folder: Path, config: Any, *, ranks: Ranks = ALONE) -> None:
         """Open or continue the run in `folder`.
 
         Raises:
@@ -82,6 +84,14 @@ class Run:
         self.checkpoints = folder / "checkpoints"
         self.previews = folder / "previews"
         self.export = folder / "export"
+        if not ranks.is_main:
+            ranks.wait()
+        self._open(config)
+        if ranks.is_main:  # the others find everything written
+            ranks.wait()
+
+    def _open(self, config: Any) -> None:
+        folder = self.folder
         keep_config(folder / "config.toml", config, free=MAY_CHANGE)
         for path in (self.checkpoints, self.previews):
             path.mkdir(parents=True, exist_ok=True)
@@ -119,7 +129,7 @@ class Run:
 
     def latest(self) -> dict[str, Any] | None:
         """The newest checkpoint as whole tensors, for whoever looks at it; None at the very start."""
-        saved = Checkpoints(self.checkpoints, ranks=Ranks()).newest()
+        saved = Checkpoints(self.checkpoints, ranks=ALONE).newest()
         return None if saved is None else as_tables(saved)
 
 
@@ -153,13 +163,6 @@ def _as_now(table: Mapping[str, Any], kind: type) -> Mapping[str, Any]:
         return plain(build(kind, table, ""))
     except UserError:  # it has keys that exist no more: then those are the difference
         return table
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    os.replace(part, path)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

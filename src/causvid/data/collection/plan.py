@@ -16,7 +16,7 @@ from typing import Any
 
 from causvid.data.collection.items import Item
 from causvid.data.collection.looks import Seen
-from causvid.data.files import finish_part, open_part, writing
+from causvid.data.files import write_text
 from causvid.errors import UserError
 
 CLIPS, QUARANTINE, DUPLICATES = "clips.jsonl", "quarantine.jsonl", "duplicates.jsonl"
@@ -103,9 +103,4 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _write(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    part = open_part(path)
-    with writing(path):
-        part.write_text(
-            "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8"
-        )
-    finish_part(part, path)
+    write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from causvid.data.files import write_text
 from causvid.data.sheets import evenly_spaced
 from causvid.evaluate.arms import Arm, asked_of, batches
-from causvid.evaluate.folder import Lines, write_text
+from causvid.evaluate.folder import Lines
 from causvid.evaluate.pictures import save_sheet
 from causvid.evaluate.protocol import Item, Suite, items_of
 from causvid.evaluate.scoring import Periods, score

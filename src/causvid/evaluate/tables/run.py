@@ -19,8 +19,9 @@ import torch
 
 from causvid import __version__
 from causvid.data import worlds
+from causvid.data.files import write_text
 from causvid.evaluate.arms import ANCHORS, anchors, check_domain
-from causvid.evaluate.folder import as_json, keep_manifest, write_text
+from causvid.evaluate.folder import as_json, keep_manifest
 from causvid.evaluate.judging import check
 from causvid.evaluate.machines import weights_hash
 from causvid.evaluate.protocol import Suite, fingerprint, frames_of, items_of

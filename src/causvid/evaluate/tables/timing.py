@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from causvid.evaluate.folder import write_text
+from causvid.data.files import write_text
 from causvid.evaluate.machines import machine_name
 from causvid.evaluate.speed import PROMPT, timed
 from causvid.evaluate.tables.makers import Maker

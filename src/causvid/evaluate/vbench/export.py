@@ -12,14 +12,13 @@ To continue after an interruption, run the same command again.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from causvid import __version__
-from causvid.data.files import reading, writing
+from causvid.data.files import reading, write_text, writing
 from causvid.errors import UserError
 from causvid.evaluate.machines import weights_hash
 from causvid.evaluate.vbench.clips import write_clip
@@ -204,16 +203,9 @@ def _finished(folder: Path) -> set[str]:
             continue  # the line an interruption cut; its video is made again
         if (folder / "videos" / name).exists() and (folder / "frames" / frames_name(name)).exists():
             kept[name] = line
-    _write(path, "".join(f"{line}\n" for line in kept.values()))
+    write_text(path, "".join(f"{line}\n" for line in kept.values()))
     return set(kept)
 
 
 def _write_json(path: Path, value: Any) -> None:
-    _write(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    with writing(path):
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
