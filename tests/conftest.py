@@ -1,5 +1,6 @@
-"""What all tests share. Shapes and types are checked at every call, see addopts in pyproject.toml."""
+"""What all tests share."""
 
+import checked_calls
 import pytest
 import torch
 
@@ -14,3 +15,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("gpu") is not None:
             item.add_marker(skip)
+
+
+def pytest_runtest_setup(item):
+    checked_calls.begin()
