@@ -10,7 +10,7 @@ from tiny_training import encoded_clips
 from causvid.models.bundle import load_bundle
 from causvid.train.recipe import PRESETS, reproduce
 
-RUN = ("causvid-paper", "default-2026", "longlive")
+RUN = ("causvid-paper", "causvid-i2v", "default-2026", "longlive")
 
 
 @pytest.fixture(scope="module")

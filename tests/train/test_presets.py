@@ -41,6 +41,7 @@ def test_distribution_matching_has_the_numbers_of_its_row(preset):
 
     assert dmd.student_input == row["student_input"]
     assert dmd.layout.frames_per_chunk == row["frames_per_chunk"]
+    assert dmd.layout.first_chunk_frames == row.get("first_chunk_frames")
     assert dmd.layout.positions == row["positions"]
     assert dmd.schedule.shift == row["shift"] and list(dmd.sigmas) == row["sigmas"]
     assert dmd.critic_steps == CRITIC_STEPS

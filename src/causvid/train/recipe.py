@@ -54,6 +54,8 @@ FAMILIES = ("wan-1.3b", "wan-14b", "tiny")
 PRESETS = {
     "causvid-paper": ("trajectories", "ode_init", "dmd"),
     "causvid-wan": ("trajectories", "ode_init", "dmd"),
+    "causvid-wan-4step": ("trajectories", "ode_init", "dmd"),
+    "causvid-i2v": ("trajectories", "ode_init", "dmd"),
     "self-forcing": ("trajectories", "ode_init", "dmd"),
     "causal-forcing": ("teacher", "trajectories", "ode_init", "dmd"),
     "default-2026": ("teacher", "consistency", "dmd"),
