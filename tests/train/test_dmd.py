@@ -96,7 +96,8 @@ def test_every_combination_is_trained_and_exported_and_leaves_its_teacher_alone(
     assert not same(weights(dmd.critic), before["critic"])
     updates = {role: state["updates"] for role, state in run.latest()["optimizers"].items()}
     assert updates == {"student": 2, "critic": 3}
-    assert load_bundle(run.folder).spec.is_student
+    spec = load_bundle(run.folder).spec
+    assert spec.is_student and spec.schedule == random_student().spec.schedule
     assert (run.previews / "step_000003.png").exists()
 
 

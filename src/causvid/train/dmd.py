@@ -74,6 +74,7 @@ class Dmd:
             self.prompts = Captions(own, config.change_probability, config.layout.frames_per_chunk)
         assert teacher.denoiser is not None
         self.teacher, self.teacher_layout = teacher.denoiser, teacher.spec.layout
+        self.schedule = inputs.get("student", teacher).spec.schedule
         self.student, self.critic = (
             self._fresh(role, inputs.get(role, teacher), teacher) for role in ("student", "critic")
         )
@@ -239,7 +240,7 @@ class Dmd:
             merged(self.student),
             name="student",
             provenance=provenance,
-            schedule=config.schedule,
+            schedule=self.schedule,
             layout=config.layout,
             clip_frames=config.frames,
             sigmas=config.exported_sigmas or config.sigmas,
