@@ -41,6 +41,8 @@ class JudgeConfig:
     """Numbers read of every frame, by name."""
     clip_heads: Mapping[str, int] = field(default_factory=dict)
     """Numbers read of a clip, by name."""
+    follow: str = ""
+    """A head of every frame whose numbers are seen in time too, "path" say; "": none."""
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """For a head that chooses among words: which, in the order of its numbers."""
     window: int = 24
@@ -54,6 +56,8 @@ class JudgeConfig:
             raise UserError(
                 f"judge.widths has {len(self.widths)} entries; the trunk {self.trunk!r} has {wanted}."
             )
+        if self.follow and self.follow not in self.frame_heads:
+            raise UserError(f"judge.follow is {self.follow!r}, which is not read of frames.")
         for name, words in self.words.items():
             numbers = self.frame_heads.get(name, self.clip_heads.get(name))
             if numbers != len(words):
@@ -90,13 +94,24 @@ class Judge(nn.Module):
             {n: nn.Linear(config.features, k) for n, k in config.frame_heads.items()}
         )
         self.clip_heads = nn.ModuleDict({name: nn.Linear(width, k) for name, k in config.clip_heads.items()})
+        self.follow = nn.Linear(config.frame_heads[config.follow], config.features) if config.follow else None
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on CPUs
 
     def forward(self, video: Video) -> Readings:
-        seen = self.trunk(video.flatten(0, 1)).unflatten(0, video.shape[:2])
+        return self.read(self.see(video))
+
+    def see(self, video: Video) -> Float[Tensor, "b t e"]:
+        """Every frame by itself."""
+        return self.trunk(video.flatten(0, 1)).unflatten(0, video.shape[:2])
+
+    def read(self, seen: Float[Tensor, "b t e"]) -> Readings:
+        """What is told of frames that were seen, and of the clip they make."""
         frame = {name: head(seen) for name, head in self.frame_heads.items()}
         if not self.clip_heads and not self.config.embedding:
             return Readings(frame, {}, None)
+        if self.follow is not None:
+            numbers = frame[self.config.follow].detach()
+            seen = seen + self.follow(numbers - numbers.mean(dim=1, keepdim=True))
         whole = self.embed(self.time(seen))
         clip = {name: head(whole) for name, head in self.clip_heads.items()}
         return Readings(frame, clip, whole if self.config.embedding else None)

@@ -5,7 +5,7 @@ numbers to be met. Knows nothing of networks but the autoencoder clips may go th
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -31,6 +31,7 @@ HEADS: Mapping[str, dict[str, Any]] = MappingProxyType(
         "factors": {
             "frame_heads": {**{n: len(worlds.FACTORS[n]) for n in SEEN_IN_A_FRAME}, "path": PATH},
             "clip_heads": {"motion": len(worlds.FACTORS["motion"])},
+            "follow": "path",
             "words": dict(worlds.FACTORS),
         },
         "quality": {"frame_heads": {"severity": 1}},
@@ -62,6 +63,9 @@ class Teaching:
     """How badly at most, 0 to 1."""
     kinds: tuple[str, ...] = ("blur", "noise", "cast")
     """Of degradation; what is left out can show whether a judge knows what it was not taught."""
+
+    rocking: float = 0.0
+    """Share of objects that are made to rock: few do, and from those alone one learns how a thing is turned."""
 
     def __post_init__(self) -> None:
         if unknown := set(self.kinds) - set(DEGRADATIONS):
@@ -108,7 +112,7 @@ def teach_factors(
     vae: TinyVAE, teaching: Teaching, domain: WorldsConfig, *, count: int, frames: int, rng: torch.Generator
 ) -> Lesson:
     """What is there in every frame and where; how it moves, over the clip."""
-    footage = _film(vae, domain, count=count, frames=frames, rng=rng)
+    footage = _film(vae, domain, count=count, frames=frames, rng=rng, rocking=teaching.rocking)
     video = _through_vae(vae, footage.video, teaching, rng)[0]
     video, _ = _degraded(video, teaching, rng)
     numbers = {
@@ -167,8 +171,18 @@ LESSONS: Mapping[str, Callable[..., Lesson]] = MappingProxyType(
 )
 
 
-def _film(vae: TinyVAE, domain: WorldsConfig, *, count: int, frames: int, rng: torch.Generator) -> _Footage:
+def _film(
+    vae: TinyVAE,
+    domain: WorldsConfig,
+    *,
+    count: int,
+    frames: int,
+    rng: torch.Generator,
+    rocking: float = 0.0,
+) -> _Footage:
     scenes, starts = random_scenes(domain, count, frames, rng)
+    made = round(rocking * count)
+    scenes = [*(replace(scene, motion="rock") for scene in scenes[:made]), *scenes[made:]]
     video, _ = worlds.render(scenes, frames, start=starts, size=domain.size, device=vae.latent_mean.device)
     return _Footage(scenes, starts, video)
 

@@ -28,6 +28,8 @@ from causvid.train.stage import WHOLE, Loss, Preview, Share
 
 GLIMPSE = 4
 """Frames."""
+ROCKING = 0.5
+"""Share of the objects in glimpses that rock."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,8 @@ class Verifier:
         if config.glimpses:
             # While there are no clips, as many more glimpses take about their time.
             count = config.glimpses * (1 if shown else 2)
-            shown.append(self._lesson(count, config.worlds, rng, frames=GLIMPSE))
+            turned = replace(config.teaching, rocking=ROCKING)
+            shown.append(self._lesson(count, config.worlds, rng, frames=GLIMPSE, teaching=turned))
         return shown
 
     def _lesson(
@@ -106,9 +109,14 @@ class Verifier:
         terms: dict[str, list[Tensor]] = {}
         rightness: dict[str, list[Tensor]] = {}
         for lesson in batch:
-            readings = self.judge(lesson.video)
-            seen, whole = dict(readings.frame), lesson.video.shape[1] > GLIMPSE
-            for name, target in lesson.frame.items():
+            whole = lesson.video.shape[1] > GLIMPSE
+            # Where glimpses teach what frames show, clips teach what they add to it, and cost a third.
+            aside = whole and self.config.glimpses > 0 and bool(lesson.clip)
+            with torch.set_grad_enabled(not aside):
+                frames = self.judge.see(lesson.video)
+            readings = self.judge.read(frames)
+            seen = dict(readings.frame)
+            for name, target in lesson.frame.items() if not aside else ():
                 terms.setdefault(name, []).append(_term(readings.frame[name], target, lesson.known))
             if whole:  # a glimpse tells nothing about a clip
                 seen |= readings.clip
