@@ -132,7 +132,7 @@ def test_objects_are_made_to_rock_as_often_as_asked():
 
 
 def test_a_judge_cannot_follow_what_it_does_not_read():
-    with pytest.raises(UserError, match="judge.follow is 'path', which is not read of frames"):
+    with pytest.raises(UserError, match=r"judge\.follow is 'path', which is not read of frames"):
         JudgeConfig(**SMALL, follow="path")
 
 

@@ -65,7 +65,7 @@ class Teaching:
     """Of degradation; what is left out can show whether a judge knows what it was not taught."""
 
     rocking: float = 0.0
-    """Share of objects that are made to rock: few do, and from those alone one learns how a thing is turned."""
+    """Share of objects that are made to rock: few do, and those alone teach how a thing is turned."""
 
     def __post_init__(self) -> None:
         if unknown := set(self.kinds) - set(DEGRADATIONS):
