@@ -21,7 +21,7 @@ from causvid.models.verifier import Judge
 from causvid.pixels import from_uint8
 from causvid.types import Frames
 
-WINDOWS_AT_ONCE = 8
+FRAMES_AT_ONCE = 256
 
 READERS = {"dev": "verifier_dev", "test": "verifier_test"}
 """Which judge reads the words: the one for tuning, or the one that is kept for final tables."""
@@ -144,20 +144,6 @@ def _watch(
     starts = list(range(0, frames - config.window + 1, config.window // 2))
     if starts[-1] != frames - config.window:
         starts.append(frames - config.window)
-    windows = rearrange([clip[0, s : s + config.window] for s in starts], "w t c H W -> w t c H W")
-    parts = [judge(some) for some in windows.split(WINDOWS_AT_ONCE)]
-    # A frame is read alone, so whichever window it is taken from says the same.
-    frame = {
-        name: _unwindowed(torch.cat([part.frame[name] for part in parts]), starts, frames)
-        for name in config.frame_heads
-    }
-    whole = {name: torch.cat([part.clip[name] for part in parts]) for name in config.clip_heads}
-    embedded = [part.embedding for part in parts if part.embedding is not None]
-    return frame, whole, torch.cat(embedded) if embedded else None
-
-
-def _unwindowed(read: Float[Tensor, "w t n"], starts: list[int], frames: int) -> Float[Tensor, "f n"]:
-    whole = read.new_empty(frames, read.shape[-1])
-    for window, start in zip(read, starts, strict=True):
-        whole[start : start + len(window)] = window
-    return whole
+    seen = torch.cat([judge.see(some) for some in clip.split(FRAMES_AT_ONCE, dim=1)], dim=1)
+    whole = judge.read(rearrange([seen[0, s : s + config.window] for s in starts], "w t e -> w t e"))
+    return {name: x[0] for name, x in judge.read(seen).frame.items()}, dict(whole.clip), whole.embedding
