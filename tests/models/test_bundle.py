@@ -217,6 +217,18 @@ def test_provenance_is_kept_for_each_part(tmp_path):
     assert load_bundle(tmp_path / "model").spec.provenance == {"vae": {"steps": 3}, "text": {"steps": 5}}
 
 
+def test_a_part_that_is_trained_on_keeps_how_it_was_made_before():
+    spec = random_student().spec
+    for steps in (1, 2, 3):
+        spec = spec.with_provenance("student", {"steps": steps})
+
+    assert {part: facts["steps"] for part, facts in spec.provenance.items()} == {
+        "student": 3,
+        "student_before": 2,
+        "student_before_before": 1,
+    }
+
+
 def test_a_converted_model_is_the_same_under_its_new_name(folder, tmp_path):
     copy = convert(folder, tmp_path / "copy", name="mine", dtype=torch.float32)
 

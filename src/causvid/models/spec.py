@@ -85,7 +85,13 @@ class ModelSpec:
         return self.sampler or ("fresh" if self.sigmas else "euler")
 
     def with_provenance(self, part: str, facts: Mapping[str, Any]) -> "ModelSpec":
-        return replace(self, provenance={**self.provenance, part: dict(facts)})
+        """The same, made as `facts` say; how the part was made before is kept as "part_before"."""
+        earlier, known = {}, self.provenance
+        name = part
+        while name in known:
+            earlier[f"{name}_before"] = known[name]
+            name = f"{name}_before"
+        return replace(self, provenance={**known, **earlier, part: dict(facts)})
 
     def only(self, parts: Collection[str]) -> "ModelSpec":
         """The same model without the parts that are not named."""

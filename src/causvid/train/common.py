@@ -146,9 +146,9 @@ class Parts:
             text=self.spec.text,
             negative=self.spec.negative,
             transformer=denoiser.transformer.config,
-            provenance={**{k: dict(v) for k, v in self.history.items()}, name: dict(provenance)},
+            provenance={k: dict(v) for k, v in self.history.items()},
             **spec,
-        )
+        ).with_provenance(name, provenance)
         return Bundle(spec=described, vae=self.vae, text=self.text, denoiser=denoiser)
 
 
