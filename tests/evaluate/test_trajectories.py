@@ -6,7 +6,7 @@ from evaluate.rendered import scenes
 
 from causvid.data import worlds
 from causvid.errors import UserError
-from causvid.evaluate.trajectories import fit, jump_threshold, jumps, likeliest, measured
+from causvid.evaluate.trajectories import families, fit, jump_threshold, jumps, likeliest, measured
 
 MOTIONS = worlds.FACTORS["motion"]
 
@@ -25,6 +25,16 @@ def test_the_family_of_a_noisy_path_is_the_one_it_was_drawn_from(motion):
         assert likeliest(path_of(scene, 60)).family == motion
 
 
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_a_motion_is_told_in_windows_from_readings_that_waver(motion):
+    drift = 0.02 * torch.sin(torch.arange(120) / 9 + torch.arange(4)[:, None]).T
+    for scene in scenes(3, motion=(motion,)):
+        told = families(path_of(scene, noise=0.01) + drift * torch.tensor([1, 1, 0.5, 1]))
+
+        assert told.shape == (4, 6) and told.sum(dim=1).allclose(torch.ones(4))
+        assert told.mean(dim=0).argmax() == MOTIONS.index(motion)
+
+
 @pytest.mark.parametrize("motion", MOTIONS[:-1])
 def test_period_and_phase_are_those_of_the_scene(motion):
     scene = scenes(1, motion=(motion,))[0]
@@ -33,7 +43,7 @@ def test_period_and_phase_are_those_of_the_scene(motion):
 
     assert found.period == pytest.approx(scene.period, abs=0.3)
     assert abs((found.phase - scene.phase + 0.5) % 1 - 0.5) < 0.05
-    assert found.error == pytest.approx(0.004 * (3 + 1 / 16) ** 0.5, rel=0.3), (
+    assert found.error == pytest.approx(0.004 * (6 + 1 / 16) ** 0.5, rel=0.3), (
         "only the tracker's noise is left"
     )
 

@@ -12,11 +12,11 @@ def test_a_long_clip_is_read_frame_by_frame_and_in_windows_that_overlap_by_half(
 
     seen = three.read(frames)
 
-    for judge, found in ((three.verifier, seen.clip["motion"]), (three.feature, seen.embeddings)):
-        window, video = judge.spec.judge.window, from_uint8(frames[None])
-        starts = sorted({*range(0, 40 - window + 1, window // 2), 40 - window})
-        with torch.no_grad():
-            each = [judge.network(video[:, s : s + window]) for s in starts]
-        whole = [x.clip["motion"].softmax(dim=-1) if judge is three.verifier else x.embedding for x in each]
-        torch.testing.assert_close(found, torch.cat(whole), atol=1e-5, rtol=1e-5)
+    window, video = three.feature.spec.judge.window, from_uint8(frames[None])
+    starts = sorted({*range(0, 40 - window + 1, window // 2), 40 - window})
+    with torch.no_grad():
+        each = [three.feature.network(video[:, s : s + window]).embedding for s in starts]
+        alone = [three.verifier.network(video[:, [t]]).frame["kind"][0].softmax(dim=-1) for t in range(40)]
+    torch.testing.assert_close(seen.embeddings, torch.cat(each), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(seen.frame["kind"], torch.cat(alone), atol=1e-5, rtol=1e-5)
     assert len(seen.path) == len(seen.quality) == 40

@@ -113,14 +113,11 @@ def test_a_judge_learns_what_it_is_shown():
     assert losses[-1] < 0.6 * losses[0]
 
 
-def test_beside_glimpses_a_clip_teaches_how_things_move_and_not_what_a_frame_shows():
-    taught = stage(batch=2, glimpses=2)
-    clip, _ = taught.batch(0, seeded())
-
-    taught.loss("judge", [clip], seeded()).value.backward()
-
-    learning = {n.split(".")[0] for n, p in taught.judge.named_parameters() if p.grad is not None}
-    assert learning == {"time", "clip_heads", "follow"}
+def test_of_every_clip_as_many_frames_are_shown_as_asked_for():
+    assert stage(batch=3, frames=4).batch(0, seeded()).video.shape[:2] == (3, 4)
+    assert stage(batch=3).batch(0, seeded()).video.shape[:2] == (3, 8)
+    with pytest.raises(UserError, match=r"verifier\.frames is 6; it must be a multiple of 4"):
+        stage(frames=6)
 
 
 def test_objects_are_made_to_rock_as_often_as_asked():
@@ -129,11 +126,6 @@ def test_objects_are_made_to_rock_as_often_as_asked():
         return (path[..., 3].abs().amax(dim=1) > 0).sum()
 
     assert turned(0.5) >= 4 and turned(1.0) == 8
-
-
-def test_a_judge_cannot_follow_what_it_does_not_read():
-    with pytest.raises(UserError, match=r"judge\.follow is 'path', which is not read of frames"):
-        JudgeConfig(**SMALL, follow="path")
 
 
 def test_a_judge_of_quality_is_tried_on_a_degradation_it_was_not_taught():

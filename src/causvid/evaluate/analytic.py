@@ -149,14 +149,11 @@ def disagreement_table(records: Sequence[Any], *, shown: int = 20) -> dict[str, 
         records: of one arm's steady clips.
         shown: cases that are listed.
     """
-    checked = dict.fromkeys(("sky", "ground", "colour", "motion"), 0)
+    checked = dict.fromkeys(("sky", "ground", "colour"), 0)
     wrong: dict[str, int] = {}
     cases = []
     for record in records:
-        words = dict(record.get("analytic", {}))
-        if "family" in record:
-            words["motion"] = record["family"]
-        for factor, word in words.items():
+        for factor, word in record.get("analytic", {}).items():
             checked[factor] += 1
             if word != record["read"][factor]:
                 wrong[factor] = wrong.get(factor, 0) + 1

@@ -150,7 +150,7 @@ def _doubts(report: Report) -> list[str]:
         cells = (f"{found['disagree'].get(name, 0)} of {count}" for name, count in found["checked"].items())
         rows.append([arm, *cells])
     names = next(iter(report["judge"]["disagreements"].values()))["checked"]
-    note = "Read without a network: backgrounds and palette are known exactly, the motion is the best fit's."
+    note = "Read without a network: backgrounds and palette are known exactly."
     return [*table(["disagree", *names], rows), "", note]
 
 

@@ -8,9 +8,11 @@ the phase with it):
     sweep   x = a + A cos(w t + p)             pulse   r = a - A cos(w t + p)
     bounce  y = a - D |sin((w t + p) / 2)|     rock    rotation = A sin(w t + p)
 
-All else is constant. BIC = N log(RSS / N) + k log N says which family explains the path best; all four
-coordinates count, in heights, rotation as the arc of a middling radius. Blind to texture, and to how far the
-object moves: an amplitude is whatever fits. `temporal.motion_ratio` measures that.
+All else is constant. BIC = N log(RSS / N + e^2) + k log N says which family explains the path best, where e
+is what a path may be misread by: a still object's readings waver slowly, as no white noise does. All four
+coordinates count, in heights, rotation as the arc of a middling radius; the radius counts double, because
+it is read twice as well. Blind to texture, and to how far the object moves: an amplitude is whatever fits.
+`temporal.motion_ratio` measures that.
 """
 
 import math
@@ -30,12 +32,18 @@ Path = Float[Tensor, "t 4"]
 """Across, down, radius (heights), rotation (radians)."""
 ARM = 0.25
 """Heights: the middling radius that turns a rotation into an arc."""
+WEIGHTS = (1.0, 1.0, 2.0, ARM)
+"""Of across, down, radius and rotation."""
+MISREAD = 0.02
+"""Heights: e above."""
 PERIODS = (16.0, 48.0)
 """Frames, looked through; those of the domain are 24 to 36."""
 COARSE, FINE = 1.0, 0.1
 """Steps of the grid, in frames, and round its best place."""
 PHASES = 24
 """Of a bounce."""
+WINDOW = 48
+"""Frames in which a motion is told from another."""
 AT_LEAST = 24
 """Frames: less has no period."""
 PARAMETERS = {"still": 3, "sweep": 6, "bounce": 6, "circle": 6, "pulse": 6, "rock": 6}
@@ -74,7 +82,7 @@ def fit(path: Path, family: str, *, period: float | None = None) -> Fit:
             f"a path of {len(path)} frames cannot be fitted with {family!r}; accepted: {AT_LEAST} frames or "
             f"more, {', '.join(PARAMETERS)}."
         )
-    seen = path.double() * torch.tensor([1, 1, 1, ARM], dtype=torch.float64)
+    seen = path.double() * torch.tensor(WEIGHTS, dtype=torch.float64)
     rest = _at_rest(seen, family)
     if family == "still":
         return _fit(family, rest, len(path), period=None, phase=None)
@@ -90,6 +98,19 @@ def fit(path: Path, family: str, *, period: float | None = None) -> Fit:
 def likeliest(path: Path) -> Fit:
     """The family that explains a path best, by BIC."""
     return min((fit(path, family) for family in PARAMETERS), key=lambda found: found.bic)
+
+
+def families(path: Path) -> Float[Tensor, "w 6"]:
+    """How probable each motion of the domain is, in windows of four seconds that overlap by half.
+
+    A path that is shorter is one window. Source: exp(-BIC / 2) is the evidence of a family, Schwarz 1978.
+    """
+    size = min(WINDOW, len(path))
+    starts = sorted({*range(0, len(path) - size + 1, max(1, size // 2)), len(path) - size})
+    evidence = [
+        [-fit(path[s : s + size], family).bic / 2 for family in worlds.FACTORS["motion"]] for s in starts
+    ]
+    return torch.tensor(evidence).softmax(dim=1)
 
 
 def measured(path: Path, motion: str | None) -> dict[str, Any]:
@@ -233,6 +254,5 @@ def _bounce(
 
 
 def _fit(family: str, squared: float, frames: int, *, period: float | None, phase: float | None) -> Fit:
-    count = 4 * frames
-    bic = count * math.log(max(squared, 1e-12) / count) + PARAMETERS[family] * math.log(count)
+    bic = frames * math.log(max(squared, 0.0) / frames + MISREAD**2) + PARAMETERS[family] * math.log(frames)
     return Fit(family, math.sqrt(max(squared, 0.0) / frames), bic, period, phase)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from causvid.errors import UserError
 from causvid.evaluate.temporal import Track
+from causvid.evaluate.trajectories import families
 from causvid.models.judge_files import StoredJudge, find_judge, load_judge
 from causvid.models.verifier import Judge
 from causvid.pixels import from_uint8
@@ -39,7 +40,7 @@ class Reading:
     """Across, down, radius, rotation."""
     quality: Float[Tensor, " t"]
     """1 less the severity of degradation."""
-    embeddings: Float[Tensor, "w d"]
+    embeddings: Float[Tensor, "e d"]
     """Window by window."""
 
     @property
@@ -102,23 +103,22 @@ class Judges:
         words = self.verifier.spec.judge.words
         device = next(self.verifier.network.parameters()).device
         clip = from_uint8(frames[None]).to(device)
-        seen_frame, seen_clip, _ = _watch(self.verifier.network, clip)
-        severity, _, _ = _watch(self.quality.network, clip)
-        _, _, embeddings = _watch(self.feature.network, clip)
-        assert embeddings is not None
+        seen, _ = _watch(self.verifier.network, clip)
+        severity, _ = _watch(self.quality.network, clip)
+        path = seen["path"].cpu()
         return Reading(
-            frame={name: x.softmax(dim=-1).cpu() for name, x in seen_frame.items() if name in words},
-            clip={name: x.softmax(dim=-1).cpu() for name, x in seen_clip.items() if name in words},
-            path=seen_frame["path"].cpu(),
+            frame={name: x.softmax(dim=-1).cpu() for name, x in seen.items() if name in words},
+            clip={"motion": families(path)},
+            path=path,
             quality=1 - severity["severity"][:, 0].clamp(0, 1).cpu(),
-            embeddings=embeddings.cpu(),
+            embeddings=self.embed(frames),
         )
 
     @torch.no_grad()
     def embed(self, frames: Frames) -> Float[Tensor, "w d"]:
         """A clip's embeddings alone, window by window."""
         device = next(self.feature.network.parameters()).device
-        embeddings = _watch(self.feature.network, from_uint8(frames[None]).to(device))[2]
+        _, embeddings = _watch(self.feature.network, from_uint8(frames[None]).to(device))
         assert embeddings is not None
         return embeddings.cpu()
 
@@ -132,10 +132,8 @@ def has_judge(name: str, folders: list[Path]) -> bool:
     return True
 
 
-def _watch(
-    judge: Judge, clip: Float[Tensor, "1 t 3 H W"]
-) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor | None]:
-    """Raw readings by frame, and by windows that overlap by half, the last one flush with the end."""
+def _watch(judge: Judge, clip: Float[Tensor, "1 t 3 H W"]) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Raw readings by frame; embeddings of windows that overlap by half, the last one flush with the end."""
     config, frames = judge.config, clip.shape[1]
     if frames < config.window:
         raise UserError(f"a judge watches {config.window} frames at a time; this clip has {frames}.")
@@ -145,5 +143,8 @@ def _watch(
     if starts[-1] != frames - config.window:
         starts.append(frames - config.window)
     seen = torch.cat([judge.see(some) for some in clip.split(FRAMES_AT_ONCE, dim=1)], dim=1)
-    whole = judge.read(rearrange([seen[0, s : s + config.window] for s in starts], "w t e -> w t e"))
-    return {name: x[0] for name, x in judge.read(seen).frame.items()}, dict(whole.clip), whole.embedding
+    frame = {name: x[0] for name, x in judge.read(seen).frame.items()}
+    if not config.embedding:
+        return frame, None
+    windows = rearrange([seen[0, s : s + config.window] for s in starts], "w t e -> w t e")
+    return frame, judge.read(windows).embedding

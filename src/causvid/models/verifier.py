@@ -30,7 +30,7 @@ class JudgeConfig:
     trunk: Literal["residual", "patches"]
     """How a frame is seen: strided convolutions, or patches mixed by wide depthwise ones."""
     time: Literal["convolution", "recurrent"]
-    """How frames become a clip."""
+    """How frames become a clip, where one is read."""
     widths: tuple[int, ...]
     """Channels at falling resolution: three for "residual", two for "patches"."""
     features: int = 128
@@ -41,8 +41,6 @@ class JudgeConfig:
     """Numbers read of every frame, by name."""
     clip_heads: Mapping[str, int] = field(default_factory=dict)
     """Numbers read of a clip, by name."""
-    follow: str = ""
-    """A head of every frame whose numbers are seen in time too, "path" say; "": none."""
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """For a head that chooses among words: which, in the order of its numbers."""
     window: int = 24
@@ -50,14 +48,17 @@ class JudgeConfig:
     size: tuple[int, int] = (64, 64)
     """Height and width it was trained at."""
 
+    @property
+    def reads_clips(self) -> bool:
+        """Whether it looks at frames together at all."""
+        return bool(self.clip_heads or self.embedding)
+
     def __post_init__(self) -> None:
         wanted = {"residual": 3, "patches": 2}[self.trunk]
         if len(self.widths) != wanted:
             raise UserError(
                 f"judge.widths has {len(self.widths)} entries; the trunk {self.trunk!r} has {wanted}."
             )
-        if self.follow and self.follow not in self.frame_heads:
-            raise UserError(f"judge.follow is {self.follow!r}, which is not read of frames.")
         for name, words in self.words.items():
             numbers = self.frame_heads.get(name, self.clip_heads.get(name))
             if numbers != len(words):
@@ -81,20 +82,21 @@ class Judge(nn.Module):
         self.config = config
         kinds = {"residual": ResidualTrunk, "patches": PatchTrunk}
         self.trunk = kinds[config.trunk](config.widths, config.features)
-        self.time = {"convolution": ConvolutionInTime, "recurrent": RecurrentInTime}[config.time](
-            config.features
-        )
         width = config.embedding or config.features
-        self.embed = (
-            nn.Sequential(nn.Linear(config.features, width), nn.LayerNorm(width, elementwise_affine=False))
-            if config.embedding
-            else nn.Identity()
-        )
+        if config.reads_clips:
+            over = {"convolution": ConvolutionInTime, "recurrent": RecurrentInTime}[config.time]
+            self.time = over(config.features)
+            self.embed = (
+                nn.Sequential(
+                    nn.Linear(config.features, width), nn.LayerNorm(width, elementwise_affine=False)
+                )
+                if config.embedding
+                else nn.Identity()
+            )
         self.frame_heads = nn.ModuleDict(
             {n: nn.Linear(config.features, k) for n, k in config.frame_heads.items()}
         )
         self.clip_heads = nn.ModuleDict({name: nn.Linear(width, k) for name, k in config.clip_heads.items()})
-        self.follow = nn.Linear(config.frame_heads[config.follow], config.features) if config.follow else None
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on CPUs
 
     def forward(self, video: Video) -> Readings:
@@ -107,11 +109,8 @@ class Judge(nn.Module):
     def read(self, seen: Float[Tensor, "b t e"]) -> Readings:
         """What is told of frames that were seen, and of the clip they make."""
         frame = {name: head(seen) for name, head in self.frame_heads.items()}
-        if not self.clip_heads and not self.config.embedding:
+        if not self.config.reads_clips:
             return Readings(frame, {}, None)
-        if self.follow is not None:
-            numbers = frame[self.config.follow].detach()
-            seen = seen + self.follow(numbers - numbers.mean(dim=1, keepdim=True))
         whole = self.embed(self.time(seen))
         clip = {name: head(whole) for name, head in self.clip_heads.items()}
         return Readings(frame, clip, whole if self.config.embedding else None)

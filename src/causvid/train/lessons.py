@@ -4,7 +4,7 @@ A lesson is a batch of clips with targets for every head: whole numbers for a ch
 numbers to be met. Knows nothing of networks but the autoencoder clips may go through.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -30,12 +30,11 @@ HEADS: Mapping[str, dict[str, Any]] = MappingProxyType(
     {
         "factors": {
             "frame_heads": {**{n: len(worlds.FACTORS[n]) for n in SEEN_IN_A_FRAME}, "path": PATH},
-            "clip_heads": {"motion": len(worlds.FACTORS["motion"])},
-            "follow": "path",
-            "words": dict(worlds.FACTORS),
+            "words": {name: worlds.FACTORS[name] for name in SEEN_IN_A_FRAME},
         },
         "quality": {"frame_heads": {"severity": 1}},
         "feature": {
+            "frame_heads": {**{n: len(worlds.FACTORS[n]) for n in SEEN_IN_A_FRAME}, "path": PATH},
             "clip_heads": {
                 **{name: len(values) for name, values in worlds.FACTORS.items()},
                 "path": 2 * PATH,
@@ -100,6 +99,13 @@ class _Footage:
         scene = self.scenes[row]
         return worlds.FACTORS[factor].index(scene.at(self.starts[row] + frame)[factor])
 
+    def in_frames(self, order: Sequence[Iterable[int]]) -> dict[str, Int[Tensor, "b t"]]:
+        """What is there in these frames of every clip."""
+        return {
+            name: torch.tensor([[self.number(name, row, t) for t in each] for row, each in enumerate(order)])
+            for name in SEEN_IN_A_FRAME
+        }
+
     def paths(self, frames: int) -> Float[Tensor, "b t 4"]:
         aspect = self.video.shape[-1] / self.video.shape[-2]
         path = worlds.trajectories(self.scenes, frames, start=self.starts, aspect=aspect)
@@ -111,21 +117,17 @@ class _Footage:
 def teach_factors(
     vae: TinyVAE, teaching: Teaching, domain: WorldsConfig, *, count: int, frames: int, rng: torch.Generator
 ) -> Lesson:
-    """What is there in every frame and where; how it moves, over the clip."""
+    """What is there in every frame and where. How it moves follows from where it is, and is no lesson."""
     footage = _film(vae, domain, count=count, frames=frames, rng=rng, rocking=teaching.rocking)
     video = _through_vae(vae, footage.video, teaching, rng)[0]
     video, _ = _degraded(video, teaching, rng)
-    numbers = {
-        name: torch.tensor([[footage.number(name, row, t) for t in range(frames)] for row in range(count)])
-        for name in SEEN_IN_A_FRAME
-    }
+    numbers = footage.in_frames([range(frames)] * count)
     known = torch.ones(count, frames, dtype=torch.bool)
     for row, (scene, start) in enumerate(zip(footage.scenes, footage.starts, strict=True)):
         if scene.change is not None:
             begin = scene.change[0] - start
             known[row, max(0, begin) : max(0, begin + FADE - 1)] = False
-    motion = torch.tensor([worlds.FACTORS["motion"].index(scene.motion) for scene in footage.scenes])
-    return _on(video, Lesson(video, {**numbers, "path": footage.paths(frames)}, {"motion": motion}, known))
+    return _on(video, Lesson(video, {**numbers, "path": footage.paths(frames)}, {}, known))
 
 
 def teach_quality(
@@ -143,16 +145,17 @@ def teach_quality(
 def teach_features(
     vae: TinyVAE, teaching: Teaching, domain: WorldsConfig, *, count: int, frames: int, rng: torch.Generator
 ) -> Lesson:
-    """Everything about a clip at once: content, path, quality and whether its frames are in order."""
+    """Everything about a clip at once: content, path, quality and whether its frames are in order; and what
+    every frame shows, without which it would take much longer to see anything."""
     footage = _film(vae, domain, count=count, frames=frames + SPARE_FRAMES, rng=rng)
     drawn = torch.randint(len(CORRUPTIONS), (count,), generator=rng)
     wrong = torch.where(torch.rand(count, generator=rng) < 0.4, 0, drawn)
     orders = torch.stack([corrupt_order(CORRUPTIONS[k], frames, rng) for k in wrong.tolist()])
     rows = torch.arange(count)[:, None]
     video, hidden = _through_vae(vae, footage.video, teaching, rng)
-    video, shown = _degraded(video[rows, orders.to(video.device)], teaching, rng)
+    video, harm = _degraded(video[rows, orders.to(video.device)], teaching, rng)
     path = footage.paths(frames + SPARE_FRAMES)[rows, orders]
-    severity = (1 - (1 - hidden[:, None]) * (1 - shown)).mean(dim=1, keepdim=True)
+    severity = (1 - (1 - hidden[:, None]) * (1 - harm)).mean(dim=1, keepdim=True)
     numbers = {
         name: torch.tensor([footage.number(name, row, int(order[-1])) for row, order in enumerate(orders)])
         for name in worlds.FACTORS
@@ -163,7 +166,8 @@ def teach_features(
         "order": wrong,
     }
     known = torch.ones(count, frames, dtype=torch.bool)
-    return _on(video, Lesson(video, {}, {**numbers, **targets}, known))
+    shown = {**footage.in_frames(orders.tolist()), "path": path}
+    return _on(video, Lesson(video, shown, {**numbers, **targets}, known))
 
 
 LESSONS: Mapping[str, Callable[..., Lesson]] = MappingProxyType(

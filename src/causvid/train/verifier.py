@@ -20,16 +20,11 @@ from causvid.errors import UserError
 from causvid.models.bundle import Bundle
 from causvid.models.judge_files import StoredJudge, new_judge
 from causvid.models.vae_tiny import TinyVAE
-from causvid.models.verifier import Judge, JudgeConfig
+from causvid.models.verifier import Judge, JudgeConfig, Readings
 from causvid.pixels import to_uint8
 from causvid.train.data import WorldsConfig
 from causvid.train.lessons import HEADS, LESSONS, Lesson, Teaching
 from causvid.train.stage import WHOLE, Loss, Preview, Share
-
-GLIMPSE = 4
-"""Frames."""
-ROCKING = 0.5
-"""Share of the objects in glimpses that rock."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,27 +32,26 @@ class VerifierConfig:
     lesson: Literal["factors", "quality", "feature"]
     name: str
     """What the judge calls itself."""
-    clips_from: int = 0
-    """Step from which whole clips are shown: how things move is learnt when one can tell where they are."""
     judge: JudgeConfig
     """Its trunk, its time and its widths; what it reads follows from the lesson."""
     worlds: WorldsConfig = field(default_factory=lambda: WorldsConfig(split="any"))
     teaching: Teaching = field(default_factory=Teaching)
     batch: int = 12
     """Clips per step and rank."""
-    glimpses: int = 0
-    """Further clips per step and rank of which four frames are shown: of what is read of a frame, many
-    scenes teach more than many frames of one."""
+    frames: int | None = None
+    """Of each that are shown: of what is read of a frame, a few of many scenes teach more than many of one.
+    None: as many as the judge watches at a time."""
     checked_clips: int = 96
     """Fresh held-out clips on which an exported judge is measured."""
 
     def __post_init__(self) -> None:
         if self.judge.frame_heads or self.judge.clip_heads or self.judge.words:
             raise UserError("[verifier.judge] names heads; what a judge reads follows from verifier.lesson.")
-        if self.glimpses and self.lesson == "feature":
-            raise UserError("verifier.glimpses teach what is read of frames; the feature lesson reads clips.")
-        if self.clips_from and not self.glimpses:
-            raise UserError("verifier.clips_from needs verifier.glimpses, which are shown until then.")
+        if self.frames is not None and (self.lesson == "feature" or self.frames < 1 or self.frames % 4):
+            raise UserError(
+                f"verifier.frames is {self.frames}; it must be a multiple of 4, and is for lessons about "
+                "frames: the feature lesson is about clips."
+            )
         if self.judge.window < 8 or self.judge.window % 4:
             raise UserError(
                 f"verifier.judge.window is {self.judge.window}; it must be a multiple of 4, at least 8."
@@ -82,15 +76,8 @@ class Verifier:
     def roles(self, step: int) -> Sequence[str]:
         return ("judge",)
 
-    def batch(self, step: int, rng: torch.Generator, share: Share = WHOLE) -> Sequence[Lesson]:
-        config = self.config
-        shown = [] if step < config.clips_from else [self._lesson(config.batch, config.worlds, rng)]
-        if config.glimpses:
-            # While there are no clips, as many more glimpses take about their time.
-            count = config.glimpses * (1 if shown else 2)
-            turned = replace(config.teaching, rocking=ROCKING)
-            shown.append(self._lesson(count, config.worlds, rng, frames=GLIMPSE, teaching=turned))
-        return shown
+    def batch(self, step: int, rng: torch.Generator, share: Share = WHOLE) -> Lesson:
+        return self._lesson(self.config.batch, self.config.worlds, rng, frames=self.config.frames)
 
     def _lesson(
         self,
@@ -105,28 +92,12 @@ class Verifier:
         window = frames or self.config.judge.window
         return make(self.vae, teaching, domain, count=count, frames=window, rng=rng)
 
-    def loss(self, role: str, batch: Sequence[Lesson], rng: torch.Generator) -> Loss:
-        terms: dict[str, list[Tensor]] = {}
-        rightness: dict[str, list[Tensor]] = {}
-        for lesson in batch:
-            whole = lesson.video.shape[1] > GLIMPSE
-            # Where glimpses teach what frames show, clips teach what they add to it, and cost a third.
-            aside = whole and self.config.glimpses > 0 and bool(lesson.clip)
-            with torch.set_grad_enabled(not aside):
-                frames = self.judge.see(lesson.video)
-            readings = self.judge.read(frames)
-            seen = dict(readings.frame)
-            for name, target in lesson.frame.items() if not aside else ():
-                terms.setdefault(name, []).append(_term(readings.frame[name], target, lesson.known))
-            if whole:  # a glimpse tells nothing about a clip
-                seen |= readings.clip
-                for name, target in lesson.clip.items():
-                    terms[name] = [_term(readings.clip[name], target, None)]
-            for name, share in _rightness(seen, lesson).items():
-                rightness.setdefault(name, []).append(share)
-        value = torch.stack([torch.stack(each).mean() for each in terms.values()]).mean()
-        means = {name: torch.stack(shares).mean() for name, shares in rightness.items()}
-        return Loss(value, {"loss": value.detach(), **means})
+    def loss(self, role: str, batch: Lesson, rng: torch.Generator) -> Loss:
+        readings = self.judge(batch.video)
+        terms = [_term(readings.frame[name], target, batch.known) for name, target in batch.frame.items()]
+        terms += [_term(readings.clip[name], target, None) for name, target in batch.clip.items()]
+        value = torch.stack(terms).mean()
+        return Loss(value, {"loss": value.detach(), **_rightness(readings, batch)})
 
     def preview(self, rng: torch.Generator) -> Preview:
         """A few clips and what is read of them."""
@@ -135,10 +106,12 @@ class Verifier:
         words = self.judge.config.words
         labels = []
         for i in range(len(lesson.video)):
-            first = [words[n][int(x[i, 0].argmax())] for n, x in readings.frame.items() if n in words]
-            whole = [words[n][int(x[i].argmax())] for n, x in readings.clip.items() if n in words]
+            seen = {n: x[i, 0] for n, x in readings.frame.items()} | {
+                n: x[i] for n, x in readings.clip.items()
+            }
             labels.append(
-                " ".join([*first, *whole]) or f"severity {float(readings.frame['severity'][i, 0]):.2f}"
+                " ".join(words[n][int(x.argmax())] for n, x in seen.items() if n in words)
+                or f"severity {float(readings.frame['severity'][i, 0]):.2f}"
             )
         return Preview(to_uint8(lesson.video).cpu(), labels)
 
@@ -152,7 +125,7 @@ class Verifier:
         for _ in range(rounds):
             lesson = self._lesson(8, held_out, rng)
             readings = self.judge(lesson.video)
-            for name, value in _rightness({**readings.frame, **readings.clip}, lesson).items():
+            for name, value in _rightness(readings, lesson).items():
                 total[name] = total.get(name, 0.0) + float(value) / rounds
         untaught = tuple(name for name in DEGRADATIONS if name not in self.config.teaching.kinds)
         if self.config.lesson == "quality" and untaught:
@@ -186,18 +159,19 @@ def _term(output: Tensor, target: Tensor, known: Tensor | None) -> Tensor:
     return each.mean() if known is None else (each * known).sum() / known.sum().clamp(min=1)
 
 
-def _rightness(outputs: Mapping[str, Tensor], lesson: Lesson) -> dict[str, Tensor]:
+def _rightness(readings: Readings, lesson: Lesson) -> dict[str, Tensor]:
     """Of what was read: the share of words that are right, the mean error of numbers."""
-    found = {}
-    for name, target in {**lesson.frame, **lesson.clip}.items():
-        if name not in outputs:
-            continue
-        output = outputs[name].detach()
-        if target.dtype == torch.long:
-            right = (output.argmax(dim=-1) == target).float()
-            found[name] = (
-                (right * lesson.known).sum() / lesson.known.sum() if name in lesson.frame else right.mean()
-            )
-        else:
-            found[f"{name}_error"] = (output - target).abs().mean()
+    found: dict[str, Tensor] = {}
+    for name, target in lesson.frame.items():
+        found |= _right(name, readings.frame[name].detach(), target, lesson.known)
+    for name, target in lesson.clip.items():
+        alone = name not in lesson.frame
+        found |= _right(name if alone else f"{name}_of_clip", readings.clip[name].detach(), target, None)
     return found
+
+
+def _right(name: str, output: Tensor, target: Tensor, known: Tensor | None) -> dict[str, Tensor]:
+    if target.dtype != torch.long:
+        return {f"{name}_error": (output - target).abs().mean()}
+    right = (output.argmax(dim=-1) == target).float()
+    return {name: right.mean() if known is None else (right * known).sum() / known.sum()}
