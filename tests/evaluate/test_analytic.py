@@ -70,7 +70,7 @@ def test_a_judge_that_reads_other_words_is_named():
     record = {"id": "0", "read": read, **without_network(clip_of(scene), torch.stack(lines, dim=1))}
     found = disagreement_table([record])
 
-    assert found["checked"] == {"sky": 1, "ground": 1, "colour": 1, "motion": 0}
+    assert found["checked"] == {"sky": 1, "ground": 1, "colour": 1}
     assert found["disagree"] == {"sky": 1}
     assert found["cases"] == [{"id": "0", "factor": "sky", "judge": read["sky"], "analysis": scene.sky}]
     assert record["tracker_gap"] < 0.02

@@ -77,7 +77,7 @@ def test_a_jump_is_counted_once_and_the_truth_has_none():
 def test_short_paths_say_nothing_and_unknown_families_are_refused():
     path = path_of(scenes(1, motion=("still",))[0], 12)
 
-    assert set(measured(path, "still")) == {"path"}
+    assert set(measured(path, "still")) == {"path"} and families(path).unique().numel() == 1
     with pytest.raises(UserError, match="a path of 12 frames cannot be fitted with 'still'"):
         fit(path, "still")
     with pytest.raises(UserError, match="accepted: 24 frames or more, still, sweep"):

@@ -103,8 +103,12 @@ def likeliest(path: Path) -> Fit:
 def families(path: Path) -> Float[Tensor, "w 6"]:
     """How probable each motion of the domain is, in windows of four seconds that overlap by half.
 
-    A path that is shorter is one window. Source: exp(-BIC / 2) is the evidence of a family, Schwarz 1978.
+    A path that is shorter is one window; one of less than two seconds tells nothing, and all are alike.
+    Source: exp(-BIC / 2) is the evidence of a family, Schwarz 1978.
     """
+    count = len(worlds.FACTORS["motion"])
+    if len(path) < AT_LEAST:
+        return torch.full((1, count), 1 / count)
     size = min(WINDOW, len(path))
     starts = sorted({*range(0, len(path) - size + 1, max(1, size // 2)), len(path) - size})
     evidence = [

@@ -22,7 +22,7 @@ from torch import nn
 from causvid.data.trajectories import Trajectories
 from causvid.flow.losses import critic_loss, dmd_gradient, dmd_loss
 from causvid.flow.schedule import add_noise, draw_sigma, x0_from_velocity
-from causvid.generate.rollout import Condition, denoise_chunk, rollout
+from causvid.generate.rollout import Condition, Renoise, denoise_chunk, rollout
 from causvid.models.bundle import Bundle
 from causvid.models.denoiser import Denoiser
 from causvid.nn.text import TextTokens
@@ -66,6 +66,7 @@ class Dmd:
     def __init__(self, config: DmdConfig, inputs: Mapping[str, Bundle], *, folder: Path) -> None:
         teacher = checked_teacher(config, inputs)
         self.config = config
+        self.renoise: Renoise = "predicted" if config.sampler == "euler" else "fresh"
         self.clips = open_clips(folder / config.clips) if config.student_input == "data" else None
         own = None if self.clips is not None else open_prompts(config, inputs, folder)
         self.parts = Parts.of(inputs, self.clips if self.clips is not None else own)
@@ -163,6 +164,7 @@ class Dmd:
         """The student's clean clip, as `student_input` says; one pass of each judged chunk is under grad."""
         config, parts = self.config, self.parts
         how: dict[str, Any] = {"sigmas": config.sigmas, "rng": rng, "grad_at": batch.exit_step}
+        how["renoise"] = self.renoise
         if batch.video is not None:
             assert config.long is not None
             count = config.frames - (config.long.overlap_frames if batch.video.frames else 0)
@@ -231,7 +233,7 @@ class Dmd:
             frames=self.config.frames * (1 if self.config.layout.in_segments else 2),
             sigmas=self.config.sigmas,
             layout=self.config.layout,
-            renoise="fresh",
+            renoise=self.renoise,
         )
 
     def export(self, provenance: Mapping[str, Any]) -> Bundle:
@@ -244,4 +246,5 @@ class Dmd:
             layout=config.layout,
             clip_frames=config.frames,
             sigmas=config.exported_sigmas or config.sigmas,
+            sampler=config.sampler,
         )
