@@ -154,6 +154,22 @@ def test_each_judged_chunk_has_one_pass_under_grad(tmp_path, step):
     assert len(tracked) == past * passes + judged * (batch.exit_step + 2)
 
 
+def test_a_student_learns_with_the_sampler_its_export_names(tmp_path):
+    for sampler, renoise in (("fresh", "fresh"), ("euler", "predicted")):
+        dmd = stage(tmp_path, sampler=sampler)
+        batch = replace(dmd.batch(0, seeded()), exit_step=len(SIGMAS) - 1, past=0)
+
+        with torch.no_grad():
+            made = dmd.student_clip("critic", batch, seeded(1)).clip
+            rng = seeded(1)
+            noise = dmd.parts.noise(2, 4, rng)
+            how = {"layout": LAYOUT, "sigmas": SIGMAS, "rng": rng, "renoise": renoise}
+            expected = rollout(dmd.student, noise, dmd.parts.read(batch.clips.prompts), **how)
+
+        assert torch.equal(made, expected)
+        assert dmd.export({}).spec.sampler_word == sampler
+
+
 def test_a_real_clip_is_noised_chunk_by_chunk_and_seen_in_one_masked_pass(tmp_path):
     dmd, seen = stage(tmp_path, student_input="data", batch=200), []
 

@@ -50,7 +50,7 @@ class DmdConfig:
     exported_sigmas: tuple[float, ...] | None = None
     """Those of them the exported model samples with, where not all are worth their time."""
     sampler: Literal["fresh", "euler"] = "fresh"
-    """How one of its levels leads to the next: with new noise, or with the noise it sees, by Euler's method."""
+    """How one of its levels leads to the next: with new noise, or with the noise it sees (Euler's method)."""
     layout: ChunkLayout = field(default_factory=ChunkLayout)
     schedule: FlowSchedule = field(default_factory=lambda: FlowSchedule(shift=3.0))
     """Of the levels at which teacher and critic are compared."""
