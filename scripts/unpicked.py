@@ -9,6 +9,7 @@ import sys
 import torch
 
 from causvid.data.sheets import sheet
+from causvid.generate.inputs import sampler_of
 from causvid.models.bundle import load_bundle
 from causvid.train.common import Parts
 
@@ -16,13 +17,14 @@ from causvid.train.common import Parts
 def main(out: str, name: str = "tiny") -> None:
     bundle = load_bundle(name)
     assert bundle.denoiser is not None
+    sigmas, renoise = sampler_of(bundle)
     preview = Parts.of({"teacher": bundle}).preview(
         bundle.denoiser,
         torch.Generator().manual_seed(0),
         frames=24,
-        sigmas=bundle.spec.sigmas,
+        sigmas=sigmas,
         layout=bundle.spec.layout,
-        renoise="fresh",
+        renoise=renoise,
         count=16,
     )
     sheet(list(preview.clips), labels=preview.labels).save(out)
