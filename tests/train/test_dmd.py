@@ -170,6 +170,22 @@ def test_a_student_learns_with_the_sampler_its_export_names(tmp_path):
         assert dmd.export({}).spec.sampler_word == sampler
 
 
+def test_an_export_may_be_part_of_the_way_from_what_the_student_began_with(tmp_path):
+    began, whole, half = (stage(tmp_path, trained_share=share) for share in (1.0, 1.0, 0.5))
+    start = weights(began.export({}).denoiser)
+    for dmd in (whole, half):
+        with torch.no_grad():
+            for p in dmd.student.parameters():
+                p.add_(0.5)
+
+    made = weights(half.export({}).denoiser)
+
+    for name, end in weights(whole.export({}).denoiser).items():
+        torch.testing.assert_close(made[name], (start[name] + end) / 2)
+    with pytest.raises(UserError, match=r"dmd\.trained_share is 0\.0; it must be above 0"):
+        stage(tmp_path, trained_share=0.0)
+
+
 def test_a_real_clip_is_noised_chunk_by_chunk_and_seen_in_one_masked_pass(tmp_path):
     dmd, seen = stage(tmp_path, student_input="data", batch=200), []
 

@@ -11,6 +11,7 @@ Sources: CausVid, arXiv:2412.07772, section 4.2; Self-Forcing, arXiv:2506.08009;
 DMD2, arXiv:2405.14867 (the paper).
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,7 @@ class Dmd:
         self.student, self.critic = (
             self._fresh(role, inputs.get(role, teacher), teacher) for role in ("student", "critic")
         )
+        self.begun_with = inputs.get("student", teacher) if config.trained_share < 1 else None
         self.anchor: Regression | None = None
         if "regression" in config.extra:
             self.anchor = Regression(
@@ -239,7 +241,7 @@ class Dmd:
     def export(self, provenance: Mapping[str, Any]) -> Bundle:
         config = self.config
         return self.parts.bundle(
-            merged(self.student),
+            self._exported(),
             name="student",
             provenance=provenance,
             schedule=self.schedule,
@@ -248,3 +250,14 @@ class Dmd:
             sigmas=config.exported_sigmas or config.sigmas,
             sampler=config.sampler,
         )
+
+    def _exported(self) -> Denoiser:
+        """The student, or so much of it as the configuration says and the rest of what it began with."""
+        student, share = merged(self.student), self.config.trained_share
+        if self.begun_with is None or self.begun_with.denoiser is None:
+            return student
+        made, start = copy.deepcopy(student), self.begun_with.denoiser.state_dict()
+        made.load_state_dict(
+            {name: start[name].to(x).lerp(x, share) for name, x in made.state_dict().items()}
+        )
+        return made

@@ -64,6 +64,9 @@ class DmdConfig:
     """Share of the student's own videos whose prompt changes."""
     long: LongConfig | None = None
     """For student_input "long"."""
+    trained_share: float = 1.0
+    """Of the exported weights; the rest are those the student began with. Matching drops what is rare, such
+    as rain, and half-way back much of it returns. Source: WiSE-FT, arXiv:2109.01903."""
     adapters: AdapterConfig | None = None
     """Train adapters in place of all weights."""
     extra: dict[str, float] = field(default_factory=dict)
@@ -85,6 +88,8 @@ class DmdConfig:
                 f"dmd.past_frames is {self.past_frames}; it must be whole chunks of {chunk}, "
                 "and the first chunk as long as the others."
             )
+        if not 0 < self.trained_share <= 1:
+            raise UserError(f"dmd.trained_share is {self.trained_share}; it must be above 0 and at most 1.")
         for word in self.extra:
             if word not in EXTRA_LOSSES:
                 raise UserError(f"dmd.extra names {word!r}; accepted: {', '.join(EXTRA_LOSSES)}.")
