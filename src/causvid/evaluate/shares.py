@@ -29,7 +29,8 @@ def reliability(checks: Sequence[Record]) -> dict[str, float]:
         name: sum(record["read"][name] == record["labels"][name] for record in checks) / len(checks)
         for name in worlds.FACTORS
     }
-    return found | {BY_FRAME: sum(record[BY_FRAME] for record in checks) / len(checks)}
+    by_frame = [record[BY_FRAME] for record in checks if record[BY_FRAME] is not None]
+    return found | ({BY_FRAME: sum(by_frame) / len(by_frame)} if by_frame else {})
 
 
 def dropped(reliable: Mapping[str, float]) -> list[str]:
