@@ -18,7 +18,8 @@ def steady(number, *, kind_by_frame=1.0, **right):
 
 
 def test_a_judge_is_reliable_where_it_reads_the_truth():
-    checks = [check()] * 18 + [check(sky="night")] * 2
+    untold = {**check(), "kind_by_frame": None}
+    checks = [check()] * 17 + [untold] + [check(sky="night")] * 2
 
     found = reliability(checks)
 
