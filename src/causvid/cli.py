@@ -10,9 +10,12 @@ needed: `causvid --help` does not load torch.
 
 import errno
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import tyro
 
@@ -70,16 +73,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         verbs = {verb.__name__.replace("_", "-"): verb for verb in _VERBS}
-        tyro.extras.subcommand_cli_from_dict(
-            verbs,
-            prog="causvid",
-            description=DESCRIPTION,
-            args=words or ["--help"],
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        with _no_press_is_lost():
+            tyro.extras.subcommand_cli_from_dict(
+                verbs,
+                prog="causvid",
+                description=DESCRIPTION,
+                args=words or ["--help"],
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
         sys.stdout.flush()
         return 0
     except KeyboardInterrupt:
+        exec("")  # Python, interrupted within an `exec`, would else end by the signal and not with 130
         resumable = words[0] in _RESUMABLE or "--prompts-file" in words
         advice = "run the same command again to continue" if resumable else "nothing was written"
         complain(f"interrupted; {advice}")
@@ -96,6 +101,27 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 1
         complain(message)
         return 2
+
+
+@contextmanager
+def _no_press_is_lost() -> Iterator[None]:
+    """What Ctrl-C raises while a library calls back, or an object is deleted, is dropped: press again."""
+    before = sys.unraisablehook
+
+    def again(dropped: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            before(dropped)
+            return
+        main_thread = threading.main_thread().ident
+        timer = threading.Timer(0.1, signal.pthread_kill, (main_thread, signal.SIGINT))
+        timer.daemon = True
+        timer.start()
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _for_people(error: Exception) -> str | None:
