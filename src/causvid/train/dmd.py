@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from causvid.data.trajectories import Trajectories
 from causvid.flow.losses import critic_loss, dmd_gradient, dmd_loss
@@ -80,7 +80,7 @@ class Dmd:
         self.student, self.critic = (
             self._fresh(role, inputs.get(role, teacher), teacher) for role in ("student", "critic")
         )
-        self.begun_with = inputs.get("student", teacher) if config.trained_share < 1 else None
+        self.begun_with = self._weights_of(inputs.get("student", teacher)) if config.trained_share < 1 else {}
         self.anchor: Regression | None = None
         if "regression" in config.extra:
             self.anchor = Regression(
@@ -254,10 +254,16 @@ class Dmd:
     def _exported(self) -> Denoiser:
         """The student, or so much of it as the configuration says and the rest of what it began with."""
         student, share = merged(self.student), self.config.trained_share
-        if self.begun_with is None or self.begun_with.denoiser is None:
+        if not self.begun_with:
             return student
-        made, start = copy.deepcopy(student), self.begun_with.denoiser.state_dict()
+        made = copy.deepcopy(student)
         made.load_state_dict(
-            {name: start[name].to(x).lerp(x, share) for name, x in made.state_dict().items()}
+            {name: self.begun_with[name].to(x).lerp(x, share) for name, x in made.state_dict().items()}
         )
         return made
+
+    @staticmethod
+    def _weights_of(start: Bundle) -> dict[str, Tensor]:
+        """A copy: what was loaded may be sharded, moved or trained before it is needed."""
+        assert start.denoiser is not None
+        return {name: x.detach().clone() for name, x in start.denoiser.state_dict().items()}
