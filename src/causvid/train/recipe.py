@@ -284,7 +284,7 @@ def _stages() -> dict[str, tuple[type, Callable[[Any, dict[str, Bundle], Path], 
 
     return {
         "autoencoder": (AutoencoderConfig, lambda config, inputs, folder: Autoencoder(config)),
-        "text": (TextConfig, lambda config, inputs, folder: TextStage(config)),
+        "text": (TextConfig, lambda config, inputs, folder: TextStage(config, inputs)),
         "teacher": (TeacherConfig, lambda config, inputs, folder: Teacher(config, inputs, folder=folder)),
         "ode_init": (OdeInitConfig, lambda config, inputs, folder: OdeInit(config, inputs, folder=folder)),
         "dmd": (DmdConfig, lambda config, inputs, folder: Dmd(config, inputs, folder=folder)),

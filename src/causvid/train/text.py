@@ -5,7 +5,8 @@ its prompts from the first steps on, instead of having to learn English on the w
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from causvid.data import worlds
+from causvid.errors import UserError
 from causvid.models.bundle import Bundle
 from causvid.models.spec import ModelSpec
-from causvid.models.text import PADDING, TinyText, TinyTextConfig
+from causvid.models.text import PADDING, UNKNOWN, TinyText, TinyTextConfig
 from causvid.train.data import WorldsConfig, numpy_rng, random_scenes
 from causvid.train.stage import WHOLE, Loss, Preview, Share
 
@@ -46,10 +48,41 @@ class NamedFactors(nn.Module):
         return {name: head(mean) for name, head in self.heads.items()}
 
 
-class TextStage:
-    """Implements `causvid.train.stage.Stage` with the single role "text"."""
+def taught_new_words(known: TinyText, new: TinyText) -> None:
+    """Give `new` what `known` knows, and let it learn only the words that `known` does not.
 
-    def __init__(self, config: TextConfig) -> None:
+    A prompt of known words is then encoded as before, to the last bit, whatever else is learnt (with
+    `weight_decay = 0`): a teacher that listened to `known` listens to `new`.
+
+    Raises:
+        UserError: the two differ in more than their words.
+    """
+    shapes = [replace(text.config, words=()) for text in (known, new)]
+    if shapes[0] != shapes[1]:
+        raise UserError(
+            "the text encoder of [inputs] text differs from [text] in width, layers, heads or rows; "
+            "they must agree."
+        )
+    weights = known.state_dict()
+    rows = new.embed.weight.detach().clone()
+    fresh = torch.ones(len(rows), 1)
+    here, there = (
+        [PADDING, UNKNOWN, *(text.numbers[word] for word in new.numbers if word in known.numbers)]
+        for text in (new, known)
+    )
+    rows[here], fresh[here] = weights["embed.weight"][there], 0.0
+    new.load_state_dict({**weights, "embed.weight": rows})
+    new.requires_grad_(False)
+    new.embed.weight.requires_grad_(True).register_hook(lambda gradient: gradient * fresh.to(gradient))
+
+
+class TextStage:
+    """Implements `causvid.train.stage.Stage` with the single role "text".
+
+    With a text encoder in `inputs` it teaches that one the words that are new to it, and nothing else.
+    """
+
+    def __init__(self, config: TextConfig, inputs: Mapping[str, Bundle] = MappingProxyType({})) -> None:
         self.config = config
         tiny = TinyTextConfig(
             words=worlds.vocabulary(),
@@ -59,6 +92,11 @@ class TextStage:
             rows=config.rows,
         )
         self.model = NamedFactors(TinyText(tiny))
+        if "text" in inputs:
+            known = inputs["text"].text
+            if not isinstance(known, TinyText):
+                raise UserError("[inputs] text has no encoder of words; give a run of tiny/text, or `tiny`.")
+            taught_new_words(known, self.model.text)
         self.trainable: Mapping[str, nn.Module] = {"text": self.model}
         self.frozen: Mapping[str, nn.Module] = {}
 
