@@ -34,7 +34,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 HEADER = struct.Struct("<2sBBBBHIII")
-PROMPTS = ("a red ball bounces on the grass", "a yellow box rocks in the desert", "now it snows", "at night")
+PROMPTS = (
+    "a red ball bounces on the grass",
+    "a yellow box circles around in the desert",
+    "now it snows",
+    "at night",
+)
 WATCHED = ("sessions", "works", "tasks", "files", "disk_bytes", "frames_total")
 
 

@@ -18,7 +18,7 @@ SECONDS = 10.0
 
 NEXT = """Next:
   causvid generate tiny "a purple star circles around over the sea at sunset" -o star.gif
-  causvid generate tiny "a yellow box rocks in the desert" --prompt-at 4 "now it rains" -o rain.mp4
+  causvid generate tiny "a yellow box circles around in the desert" --prompt-at 4 "now it rains" -o rain.mp4
   causvid info {video}
   causvid bench tiny
   causvid reproduce tiny --budget smoke"""

@@ -9,7 +9,6 @@ from evaluate.rendered import FAULTS, dynamic_clips, scenes
 from causvid.data import worlds
 from causvid.errors import UserError
 from causvid.evaluate.temporal import (
-    Track,
     bends,
     changes,
     dynamic,
@@ -24,10 +23,7 @@ from causvid.evaluate.temporal import (
 
 def track_of(scene, frames=60):
     path = worlds.trajectory(scene, frames)
-    centre = torch.stack([torch.from_numpy(path.x[0]), torch.from_numpy(path.y[0])], dim=1)
-    return Track(
-        centre.float(), torch.from_numpy(path.radius[0]).float(), torch.from_numpy(path.rotation[0]).float()
-    )
+    return torch.stack([torch.from_numpy(path.x[0]), torch.from_numpy(path.y[0])], dim=1).float()
 
 
 def test_a_steady_ramp_has_no_second_difference_and_noise_has_six_fourths_of_its_variance():
@@ -90,30 +86,21 @@ def test_a_beat_stands_out_in_the_spectrum():
 @pytest.mark.parametrize("motion", worlds.FACTORS["motion"])
 def test_the_right_motion_has_ratio_one_and_a_frozen_one_next_to_none(motion):
     truth = track_of(scenes(1, motion=(motion,))[0])
-    frozen = Track(truth.centre[:1].expand(60, 2), truth.radius[:1].expand(60), truth.rotation[:1].expand(60))
+    frozen = truth[:1].expand(60, 2)
 
-    assert motion_ratio(truth, truth, motion=motion, noise=0.05).score == 1
-    still = motion_ratio(frozen, truth, motion=motion, noise=0.05)
+    assert motion_ratio(truth, truth, noise=0.05).score == 1
+    still = motion_ratio(frozen, truth, noise=0.05)
     assert still.score == 1 if motion == "still" else still.score < 0.2
 
 
 def test_twice_and_half_the_motion_are_equally_wrong():
     truth = track_of(scenes(1, motion=("sweep",))[0])
-    twice = Track(truth.centre * 2, truth.radius, truth.rotation)
 
-    more = motion_ratio(twice, truth, motion="sweep", noise=0)
-    less = motion_ratio(truth, twice, motion="sweep", noise=0)
+    more = motion_ratio(truth * 2, truth, noise=0)
+    less = motion_ratio(truth, truth * 2, noise=0)
 
     assert more.ratio == pytest.approx(2, rel=1e-4)
     assert more.score == pytest.approx(less.score) == pytest.approx(0.5, rel=1e-4)
-
-
-def test_a_turn_past_half_a_circle_is_no_jump():
-    turning = torch.linspace(3.0, 3.4, 5)
-    wrapped = torch.atan2(turning.sin(), turning.cos())
-    track = Track(torch.zeros(5, 2), torch.ones(5), wrapped)
-
-    assert track.path("rock") == pytest.approx(0.4, abs=1e-5)
 
 
 def test_a_moving_clip_is_dynamic_and_a_frozen_one_is_not():

@@ -120,14 +120,6 @@ def test_of_every_clip_as_many_frames_are_shown_as_asked_for():
         stage(frames=6)
 
 
-def test_objects_are_made_to_rock_as_often_as_asked():
-    def turned(share):
-        path = lesson("factors", teaching=Teaching(rocking=share), count=8).frame["path"]
-        return (path[..., 3].abs().amax(dim=1) > 0).sum()
-
-    assert turned(0.5) >= 4 and turned(1.0) == 8
-
-
 def test_a_judge_of_quality_is_tried_on_a_degradation_it_was_not_taught():
     config = VerifierConfig(
         lesson="quality",

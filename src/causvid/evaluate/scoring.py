@@ -125,11 +125,8 @@ def _motion(reading: Reading, item: Item) -> dict[str, float | None]:
         return {"motion_ratio": None, "motion_score": None}
     frames = len(reading.path)
     path = worlds.trajectory(item.scene, frames)
-    x, y, radius, rotation = (
-        torch.from_numpy(a[0]).float() for a in (path.x, path.y, path.radius, path.rotation)
-    )
-    truth = temporal.Track(torch.stack([x, y], dim=1), radius, rotation)
-    found = temporal.motion_ratio(reading.track, truth, motion=item.scene.motion, noise=STILL_STEP * frames)
+    truth = torch.stack([torch.from_numpy(along[0]).float() for along in (path.x, path.y)], dim=1)
+    found = temporal.motion_ratio(reading.path[:, :2], truth, noise=STILL_STEP * frames)
     return {"motion_ratio": found.ratio, "motion_score": found.score}
 
 

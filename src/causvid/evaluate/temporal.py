@@ -134,25 +134,6 @@ def seam_power(curve: Curve, period: int, *, around: int = 4) -> float:
 
 
 @dataclass(frozen=True)
-class Track:
-    """Where an object was seen, in heights of the picture; what `motion_ratio` compares."""
-
-    centre: Float[Tensor, "t 2"]
-    radius: Float[Tensor, " t"]
-    rotation: Float[Tensor, " t"]
-    """Radians."""
-
-    def path(self, motion: str) -> float:
-        """How much of this motion there is: what a pulse changes is its radius, what rocks its rotation."""
-        if motion == "pulse":
-            return float(self.radius.diff().abs().sum())
-        if motion == "rock":
-            turn = self.rotation.diff()
-            return float(torch.atan2(turn.sin(), turn.cos()).abs().sum())
-        return float(self.centre.diff(dim=0).norm(dim=1).sum())
-
-
-@dataclass(frozen=True)
 class MotionRatio:
     ratio: float
     """1: as much motion as the renderer's for this prompt."""
@@ -163,16 +144,18 @@ class MotionRatio:
         return math.exp(-abs(math.log(self.ratio)))
 
 
-def motion_ratio(seen: Track, truth: Track, *, motion: str, noise: float | int) -> MotionRatio:
-    """The tracked path over the renderer's.
+def motion_ratio(
+    seen: Float[Tensor, "t 2"], truth: Float[Tensor, "t 2"], *, noise: float | int
+) -> MotionRatio:
+    """The way an object's centre was tracked over the renderer's.
 
     Args:
-        motion: the prompt's; decides whether place, radius or rotation is followed.
-        noise: the path, in the same unit and over the same frames, that a tracker reports for an
+        noise: the way, in the same unit and over the same frames, that a tracker reports for an
             object that stands still. Added to both, so that two still objects give 1.
     """
     floor = max(noise, 1e-6)
-    return MotionRatio((seen.path(motion) + floor) / (truth.path(motion) + floor))
+    ways = (float(centre.diff(dim=0).norm(dim=1).sum()) + floor for centre in (seen, truth))
+    return MotionRatio(next(ways) / next(ways))
 
 
 def dynamic(clip: Clip, *, fps: float | int, radius: int) -> bool:

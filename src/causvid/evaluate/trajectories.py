@@ -1,18 +1,18 @@
 """Does the object move as its prompt says, with one period, and without jumps?
 
-A tracked path (across, down, radius, rotation) is fitted with the six families of the domain. Their centres
-and amplitudes are linear and fitted by least squares, their period is looked for on a grid (and for a bounce
-the phase with it):
+A tracked path (across, down, radius) is fitted with the six families of the domain. Their centres and
+amplitudes are linear and fitted by least squares, their period is looked for on a grid (and for a bounce
+and an eight the phase with it):
 
-    still   nothing                            circle  (x, y) = (a, b) + A (cos, sin)(w t + p)
-    sweep   x = a + A cos(w t + p)             pulse   r = a - A cos(w t + p)
-    bounce  y = a - D |sin((w t + p) / 2)|     rock    rotation = A sin(w t + p)
+    still   nothing                            circle    (x, y) = (a, b) + A (cos s, sin s)
+    sweep   x = a + A cos s                    diagonal  (x, y) = (a, b) + A (cos s, cos s)
+    bounce  y = a - D |sin(s / 2)|             eight     (x, y) = (a, b) + A (cos s, sin(2 s) / 2)
 
-All else is constant. BIC = N log(RSS / N + e^2) + k log N says which family explains the path best, where e
-is what a path may be misread by: a still object's readings waver slowly, as no white noise does. All four
-coordinates count, in heights, rotation as the arc of a middling radius; the radius counts double, because
-it is read twice as well. Blind to texture, and to how far the object moves: an amplitude is whatever fits.
-`temporal.motion_ratio` measures that.
+where s = w t + p; all else is constant. BIC = N log(RSS / N + e^2) + k log N says which family explains the
+path best, where e is what a path may be misread by: a still object's readings waver slowly, as no white
+noise does. All coordinates count, in heights; the radius counts double, because it is read twice as well.
+Blind to texture, and to how far the object moves: an amplitude is whatever fits. `temporal.motion_ratio`
+measures that.
 """
 
 import math
@@ -25,28 +25,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 from causvid.data import worlds
-from causvid.data.worlds.motion import SHRINK
 from causvid.errors import UserError
 
-Path = Float[Tensor, "t 4"]
-"""Across, down, radius (heights), rotation (radians)."""
-ARM = 0.25
-"""Heights: the middling radius that turns a rotation into an arc."""
-WEIGHTS = (1.0, 1.0, 2.0, ARM)
-"""Of across, down, radius and rotation."""
+Path = Float[Tensor, "t 3"]
+"""Across, down, radius, in heights."""
+WEIGHTS = (1.0, 1.0, 2.0)
+"""Of across, down and radius."""
 MISREAD = 0.02
 """Heights: e above."""
 PERIODS = (16.0, 48.0)
 """Frames, looked through; those of the domain are 24 to 36."""
 COARSE, FINE = 1.0, 0.1
 """Steps of the grid, in frames, and round its best place."""
-PHASES = 24
-"""Of a bounce."""
+PHASES = 72
+"""Of a bounce and an eight."""
 WINDOW = 48
 """Frames in which a motion is told from another."""
 AT_LEAST = 24
 """Frames: less has no period."""
-PARAMETERS = {"still": 3, "sweep": 6, "bounce": 6, "circle": 6, "pulse": 6, "rock": 6}
+PARAMETERS = {"still": 3, "sweep": 6, "bounce": 6, "circle": 6, "diagonal": 6, "eight": 6}
 END_SECONDS = 5
 JUMP = 5.0
 """A jump is a second difference of so many times the truth's 99th percentile."""
@@ -131,7 +128,7 @@ def measured(path: Path, motion: str | None) -> dict[str, Any]:
         "family": best.family,
         "period": best.period,
         "phase": best.phase,
-        "radius": _radius(path, best),
+        "radius": float(path[:, 2].mean()),
     }
     if motion is None:
         return found
@@ -158,12 +155,6 @@ def _regularity(path: Path, motion: str) -> dict[str, Any]:
         "period_error": abs(last.period - first.period) / first.period,
         "phase_slip": abs(slip) / (between / worlds.FPS),
     }
-
-
-def _radius(path: Path, best: Fit) -> float:
-    """Of the object at its largest; a pulse is smaller by half its swing on average."""
-    mean = float(path[:, 2].mean())
-    return mean / (1 - SHRINK / 2) if best.family == "pulse" else mean
 
 
 def with_jumps(
@@ -196,16 +187,16 @@ def jumps(path: Path, threshold: float) -> int:
 
 def _at_rest(seen: Path, family: str) -> float:
     """The squared error of the coordinates that the family leaves constant."""
-    moving = {"sweep": (0,), "bounce": (1,), "circle": (0, 1), "pulse": (2,), "rock": (3,)}.get(family, ())
-    constant = seen - seen.mean(dim=0) * torch.tensor([1, 1, 1, 0], dtype=torch.float64)
-    return float(sum(constant[:, i].square().sum() for i in range(4) if i not in moving))
+    moving = {"still": (), "sweep": (0,), "bounce": (1,)}.get(family, (0, 1))
+    constant = seen - seen.mean(dim=0)
+    return float(sum(constant[:, i].square().sum() for i in range(3) if i not in moving))
 
 
 def _best(seen: Path, family: str, periods: Float[Tensor, " g"], *, rest: float) -> Fit:
     """The best of a grid of periods."""
     time = torch.arange(len(seen), dtype=torch.float64)
     angle = 2 * math.pi * time / periods[:, None]
-    errors, phases = _bounce(seen[:, 1], angle) if family == "bounce" else _wave(seen, angle, family)
+    errors, phases = (_turned if family in ("bounce", "eight") else _wave)(seen, angle, family)
     best = int(errors.argmin())
     return _fit(
         family,
@@ -222,36 +213,30 @@ def _wave(
     """Squared errors and phases of families that are a sine and a cosine."""
     one, none = torch.ones_like(angle), torch.zeros_like(angle)
     cos, sin = angle.cos(), angle.sin()
-    if family == "circle":
-        across = torch.stack([one, none, cos, -sin], dim=2)
-        down = torch.stack([none, one, sin, cos], dim=2)
-        basis, wanted = torch.cat([across, down], dim=1), torch.cat([seen[:, 0], seen[:, 1]])
-    elif family == "rock":
-        basis, wanted = torch.stack([cos, sin], dim=2), seen[:, 3]
+    if family == "sweep":
+        basis, wanted = torch.stack([one, cos, sin], dim=2), seen[:, 0]
     else:
-        basis, wanted = torch.stack([one, cos, sin], dim=2), seen[:, 0 if family == "sweep" else 2]
+        beside = (sin, -cos) if family == "circle" else (cos, sin)
+        across = torch.stack([one, none, cos, sin], dim=2)
+        down = torch.stack([none, one, *beside], dim=2)
+        basis, wanted = torch.cat([across, down], dim=1), torch.cat([seen[:, 0], seen[:, 1]])
     target = wanted.expand(len(angle), -1)[..., None]
     numbers = torch.linalg.lstsq(basis, target).solution
     errors = (basis @ numbers - target).square().sum(dim=(1, 2))
-    a, b = numbers[:, -2, 0], numbers[:, -1, 0]
-    turned = {
-        "sweep": lambda: torch.atan2(-b, a),
-        "pulse": lambda: torch.atan2(b, -a),
-        "rock": lambda: torch.atan2(a, b),
-        "circle": lambda: torch.atan2(b, a),
-    }[family]()
-    return errors, turned / (2 * math.pi)
+    return errors, torch.atan2(-numbers[:, -1, 0], numbers[:, -2, 0]) / (2 * math.pi)
 
 
-def _bounce(
-    down: Float[Tensor, " t"], angle: Float[Tensor, "g t"]
+def _turned(
+    seen: Path, angle: Float[Tensor, "g t"], family: str
 ) -> tuple[Float[Tensor, " g"], Float[Tensor, " g"]]:
-    """The same for |sin|, whose phase is looked for; what falls where it should rise explains nothing."""
+    """The same for families whose phase is looked for; what goes the other way explains nothing."""
     phases = torch.arange(PHASES, dtype=torch.float64) / PHASES
-    basis = (angle[:, None] / 2 + math.pi * phases[:, None]).sin().abs()
-    basis = basis - basis.mean(dim=2, keepdim=True)
-    wanted = down - down.mean()
-    along = (basis @ wanted).clamp(max=0)
+    turn = angle[:, None] + 2 * math.pi * phases[:, None]
+    parts = [-(turn / 2).sin().abs()] if family == "bounce" else [turn.cos(), (2 * turn).sin() / 2]
+    axes = seen[:, 1:2] if family == "bounce" else seen[:, :2]
+    basis = torch.cat([part - part.mean(dim=2, keepdim=True) for part in parts], dim=2)
+    wanted = (axes - axes.mean(dim=0)).T.flatten()
+    along = (basis @ wanted).clamp(min=0)
     errors = wanted.square().sum() - along.square() / basis.square().sum(dim=2)
     best = errors.argmin(dim=1)
     return errors.gather(1, best[:, None])[:, 0], phases[best]

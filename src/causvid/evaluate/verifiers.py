@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from causvid.errors import UserError
-from causvid.evaluate.temporal import Track
 from causvid.evaluate.trajectories import families
 from causvid.models.judge_files import StoredJudge, find_judge, load_judge
 from causvid.models.verifier import Judge
@@ -36,16 +35,12 @@ class Reading:
     """Probabilities of each factor's words, frame by frame."""
     clip: Mapping[str, Float[Tensor, "w _"]]
     """Probabilities of what only time can tell, window by window."""
-    path: Float[Tensor, "t 4"]
-    """Across, down, radius, rotation."""
+    path: Float[Tensor, "t 3"]
+    """Across, down, radius, in heights."""
     quality: Float[Tensor, " t"]
     """1 less the severity of degradation."""
     embeddings: Float[Tensor, "e d"]
     """Window by window."""
-
-    @property
-    def track(self) -> Track:
-        return Track(self.path[:, :2], self.path[:, 2], self.path[:, 3])
 
     @property
     def embedding(self) -> Float[Tensor, " d"]:

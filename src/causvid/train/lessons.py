@@ -5,7 +5,7 @@ numbers to be met. Knows nothing of networks but the autoencoder clips may go th
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -21,8 +21,8 @@ from causvid.train.data import WorldsConfig, random_scenes
 from causvid.types import Video
 
 SEEN_IN_A_FRAME = ("kind", "colour", "sky", "ground", "weather")
-PATH = 4
-"""Across, down, radius (in heights), rotation (radians): where the object is in a frame."""
+PATH = 3
+"""Across, down, radius, in heights: where the object is in a frame."""
 FADE = 4
 """Frames during which a change is under way, and neither value is right."""
 
@@ -62,9 +62,6 @@ class Teaching:
     """How badly at most, 0 to 1."""
     kinds: tuple[str, ...] = ("blur", "noise", "cast")
     """Of degradation; what is left out can show whether a judge knows what it was not taught."""
-
-    rocking: float = 0.0
-    """Share of objects that are made to rock: few do, and those alone teach how a thing is turned."""
 
     def __post_init__(self) -> None:
         if unknown := set(self.kinds) - set(DEGRADATIONS):
@@ -106,19 +103,17 @@ class _Footage:
             for name in SEEN_IN_A_FRAME
         }
 
-    def paths(self, frames: int) -> Float[Tensor, "b t 4"]:
+    def paths(self, frames: int) -> Float[Tensor, "b t 3"]:
         aspect = self.video.shape[-1] / self.video.shape[-2]
         path = worlds.trajectories(self.scenes, frames, start=self.starts, aspect=aspect)
-        return torch.stack(
-            [torch.from_numpy(x).float() for x in (path.x, path.y, path.radius, path.rotation)], dim=-1
-        )
+        return torch.stack([torch.from_numpy(x).float() for x in (path.x, path.y, path.radius)], dim=-1)
 
 
 def teach_factors(
     vae: TinyVAE, teaching: Teaching, domain: WorldsConfig, *, count: int, frames: int, rng: torch.Generator
 ) -> Lesson:
     """What is there in every frame and where. How it moves follows from where it is, and is no lesson."""
-    footage = _film(vae, domain, count=count, frames=frames, rng=rng, rocking=teaching.rocking)
+    footage = _film(vae, domain, count=count, frames=frames, rng=rng)
     video = _through_vae(vae, footage.video, teaching, rng)[0]
     video, _ = _degraded(video, teaching, rng)
     numbers = footage.in_frames([range(frames)] * count)
@@ -175,18 +170,8 @@ LESSONS: Mapping[str, Callable[..., Lesson]] = MappingProxyType(
 )
 
 
-def _film(
-    vae: TinyVAE,
-    domain: WorldsConfig,
-    *,
-    count: int,
-    frames: int,
-    rng: torch.Generator,
-    rocking: float = 0.0,
-) -> _Footage:
+def _film(vae: TinyVAE, domain: WorldsConfig, *, count: int, frames: int, rng: torch.Generator) -> _Footage:
     scenes, starts = random_scenes(domain, count, frames, rng)
-    made = round(rocking * count)
-    scenes = [*(replace(scene, motion="rock") for scene in scenes[:made]), *scenes[made:]]
     video, _ = worlds.render(scenes, frames, start=starts, size=domain.size, device=vae.latent_mean.device)
     return _Footage(scenes, starts, video)
 

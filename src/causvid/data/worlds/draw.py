@@ -22,10 +22,9 @@ SHADE = 0.3
 
 
 def local(x: Array, y: Array, *, path: dict[str, Array]) -> tuple[Array, Array]:
-    """Pixel positions as the object sees them: about its centre, turned with it, in its radii, y down."""
-    dx, dy = (x - path["x"][..., None, None]), (y - path["y"][..., None, None])
-    cos, sin = (path[name][..., None, None] / path["radius"][..., None, None] for name in ("cos", "sin"))
-    return dx * cos + dy * sin, dy * cos - dx * sin
+    """Pixel positions as the object sees them: about its centre, in its radii, y down."""
+    radius = path["radius"][..., None, None]
+    return (x - path["x"][..., None, None]) / radius, (y - path["y"][..., None, None]) / radius
 
 
 def _length(xp: Any, x: Array, y: Array) -> Array:

@@ -18,13 +18,10 @@ from numpy import ndarray
 from causvid.data.worlds.scene import Scene
 
 REACH = 1.12
-"""No kind reaches further from its centre than this many radii, in any rotation up to `ROCK`."""
+"""No kind reaches further from its centre than this many radii."""
 MARGIN = 0.01
 TOP_SPEED = 3 / 64
-"""Heights a frame."""
-ROCK = np.pi / 6
-SHRINK = 0.38
-"""A pulse takes this share of the radius away."""
+"""Heights a frame, along each axis."""
 DROP = 0.36
 """Height of a bounce, if there is room."""
 
@@ -37,8 +34,6 @@ class Trajectory:
     y: Float[ndarray, "b t"]
     """Down from the top."""
     radius: Float[ndarray, "b t"]
-    rotation: Float[ndarray, "b t"]
-    """Radians, clockwise."""
 
 
 def times(scenes: Sequence[Scene], frames: int, start: int | Sequence[int]) -> Float[ndarray, "b t"]:
@@ -73,20 +68,24 @@ def paths(scenes: Sequence[Scene], clock: Float[ndarray, "b t"], *, aspect: floa
     wave, quarter = np.sin(2 * np.pi * turn), np.cos(2 * np.pi * turn)
     does = {
         name: column([s.motion == name for s in scenes])
-        for name in ("sweep", "bounce", "circle", "pulse", "rock")
+        for name in ("sweep", "bounce", "circle", "diagonal", "eight")
     }
 
     margin = REACH * radius + MARGIN
     slow = TOP_SPEED * period / (2 * np.pi)
-    swing_x = (does["sweep"] + does["circle"]) * np.minimum(slow, aspect / 2 - margin)
-    swing_y = does["circle"] * np.minimum(slow, 0.5 - margin)
+    swing_x = sum(does[name] for name in ("sweep", "circle", "diagonal", "eight")) * np.minimum(
+        slow, aspect / 2 - margin
+    )
+    swing_y = (does["circle"] + does["diagonal"] + does["eight"] / 2) * np.minimum(slow, 0.5 - margin)
     drop = does["bounce"] * np.minimum(DROP, 1 - 2 * margin)
 
     x = _within(margin + swing_x, aspect - margin - swing_x, across) + swing_x * quarter
-    y = _within(margin + swing_y + drop, 1 - margin - swing_y, down) + swing_y * wave
+    y = _within(margin + swing_y + drop, 1 - margin - swing_y, down)
+    y = y + swing_y * (
+        does["circle"] * wave + does["diagonal"] * quarter + does["eight"] * np.sin(4 * np.pi * turn)
+    )
     y = y - drop * np.abs(np.sin(np.pi * turn))
-    shrunk = radius * (1 - does["pulse"] * SHRINK * (0.5 + 0.5 * quarter))
-    return Trajectory(x=x, y=y, radius=shrunk, rotation=does["rock"] * ROCK * wave)
+    return Trajectory(x=x, y=y, radius=radius + np.zeros_like(clock))
 
 
 def _within(low: ndarray, high: ndarray, share: ndarray) -> ndarray:

@@ -35,7 +35,7 @@ COLOURS = {
 }
 # Falls in a shower's period, width and length in heights, how many in a square picture, colour.
 SHOWERS = {
-    "rain": (3, 0.021, 0.10, 9, (0.78, 0.92, 1.0)),
+    "rain": (2, 0.034, 0.11, 8, (0.78, 0.92, 1.0)),
     "snow": (1, 0.052, 0.052, 6, (1.0, 1.0, 1.0)),
 }
 LATTICE = (0.7548776662, 0.5698402910)
@@ -179,6 +179,5 @@ def _shower(canvas: Canvas, name: str, *, scenes: Sequence[Scene], clock: ndarra
 
 def _path(canvas: Canvas, scenes: Sequence[Scene], *, clock: ndarray) -> dict[str, Any]:
     path = paths(scenes, clock, aspect=canvas.aspect)
-    cos, sin = np.cos(path.rotation), np.sin(path.rotation)
-    parts = {"x": path.x, "y": path.y, "radius": path.radius, "cos": cos, "sin": sin}
+    parts = {"x": path.x, "y": path.y, "radius": path.radius}
     return {name: canvas.put(part.astype(np.float32)) for name, part in parts.items()}

@@ -42,15 +42,15 @@ MOTIONS: dict[str, tuple[tuple[str, str], ...]] = {  # (it ..., a thing ...)
         ("moves in a circle", "moving in a circle"),
         ("goes round and round", "going round and round"),
     ),
-    "pulse": (
-        ("pulses", "pulsing"),
-        ("grows and shrinks", "growing and shrinking"),
+    "diagonal": (
+        ("moves diagonally", "moving diagonally"),
+        ("slides diagonally", "sliding diagonally"),
+        ("goes up and down a slope", "going up and down a slope"),
     ),
-    "rock": (
-        ("rocks", "rocking"),
-        ("rocks back and forth", "rocking back and forth"),
-        ("wobbles", "wobbling"),
-        ("tilts back and forth", "tilting back and forth"),
+    "eight": (
+        ("moves in a figure eight", "moving in a figure eight"),
+        ("loops in a figure eight", "looping in a figure eight"),
+        ("makes figure eights", "making figure eights"),
     ),
     "still": (
         ("stays still", "staying still"),

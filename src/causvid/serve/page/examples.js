@@ -8,8 +8,8 @@ import { make, part } from "./dom.js";
 const EXAMPLES = {
   tiny: [
     "a red ball bounces on the grass under a blue sky",
-    "at sunset, a red triangle rocks back and forth on the sand",
-    "at night, a green heart pulses in a snowy field",
+    "at sunset, a red triangle moves in a figure eight on the sand",
+    "at night, a green heart slides diagonally in a snowy field",
     "a golden star sits still on the grass while it snows",
   ],
 };
