@@ -99,7 +99,7 @@ BAD = {
     "an unknown recipe": (["train", "nope"], "no recipe 'nope'"),
     "an unknown recipe key": (["train", "tiny/text", "--set", "stps=1"], "unknown key 'stps'"),
     "an override that is none": (["train", "tiny/text", "--set", "steps"], "not of the form key=value"),
-    "an unknown chain": (["reproduce", "huge"], "no chain 'huge'"),
+    "an unknown chain": (["reproduce", "huge"], "nothing to reproduce is called 'huge'"),
 }
 
 

@@ -160,9 +160,12 @@ def test_an_input_that_does_not_exist_is_named(tmp_path):
 
 
 def test_a_chain_nobody_knows_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"no chain .tiny/huge.; accepted: tiny, .*causvid-paper"):
+    with pytest.raises(
+        UserError,
+        match=r"nothing to reproduce is called 'tiny/huge'; accepted: tiny, tables, .*causvid-paper",
+    ):
         reproduce("tiny/huge", out=tmp_path)
-    with pytest.raises(UserError, match="no chain 'huge'"):
+    with pytest.raises(UserError, match="nothing to reproduce is called 'huge'"):
         reproduce("huge", out=tmp_path)
 
 

@@ -58,5 +58,5 @@ def test_a_new_word_is_learnt():
 
 
 def test_an_encoder_of_another_shape_is_refused():
-    with pytest.raises(UserError, match="differs from .text. in width, layers, heads or rows"):
+    with pytest.raises(UserError, match=r"differs from \[text\] in width, layers, heads or rows"):
         TextStage(SMALL, {"text": encoder(width=32)})

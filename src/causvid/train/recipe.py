@@ -226,7 +226,9 @@ def chain(name: str) -> tuple[tuple[str, str], ...]:
     if family in FAMILIES and preset in PRESETS:
         return tuple(("trajectories" if s == "trajectories" else "train", s) for s in PRESETS[preset])
     presets = f"{'|'.join(FAMILIES)}/{'|'.join(PRESETS)}"
-    raise UserError(f"no chain {name!r}; accepted: {', '.join(CHAINS)}, {presets}.")
+    raise UserError(
+        f"nothing to reproduce is called {name!r}; accepted: {', '.join(CHAINS)}, tables, {presets}."
+    )
 
 
 def reproduce(name: str, *, out: Path, budget: str = "full", device: str = "auto") -> Path:
