@@ -1,23 +1,16 @@
 """What the README tells people to type works."""
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
+from pages import blocks_of, commands_of
 
 from causvid.cli import main
 from causvid.train.recipe import find_recipe
 
 README = Path(__file__).parents[1] / "README.md"
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.read_text(), re.DOTALL)
-COMMANDS = [
-    shlex.split(line, comments=True)[1:]
-    for kind, text in BLOCKS
-    if kind == "bash"
-    for line in text.splitlines()
-    if line.startswith("causvid ")
-]
+COMMANDS = commands_of(README)
 LONG = ("train", "reproduce", "bench", "serve", "stream")
 """Verbs with tests of their own; here only what they name is looked for."""
 
@@ -38,7 +31,7 @@ def test_the_recipes_it_names_exist():
         assert find_recipe(words[1] if words[0] == "train" else f"{words[1]}/student")
 
 
-@pytest.mark.parametrize("text", [text for kind, text in BLOCKS if kind == "python"])
+@pytest.mark.parametrize("text", [text for kind, text in blocks_of(README) if kind == "python"])
 def test_the_python_works(text):
     exec(compile(text, "README.md", "exec"), {})
 

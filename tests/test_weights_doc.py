@@ -1,12 +1,12 @@
 """What docs/weights.md tells people to type works, on small folders of the formats it names."""
 
 import re
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from pages import blocks_of, commands_of
 from safetensors.torch import save
 from tiny_hub import fetched, files_of
 from tiny_wan import TRANSFORMER, student_checkpoint, tiny_wan
@@ -21,14 +21,7 @@ from causvid.models.vae_taehv import TAEHVConfig, TAEHVDecoder
 
 umt5 = pytest.importorskip("tiny_umt5", reason="the extra wan is not installed")
 PAGE = Path(__file__).parents[1] / "docs/weights.md"
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text(), re.DOTALL)
-COMMANDS = [
-    shlex.split(line, comments=True)[1:]
-    for kind, text in BLOCKS
-    if kind == "bash"
-    for line in text.splitlines()
-    if line.startswith("causvid ")
-]
+COMMANDS = commands_of(PAGE)
 ELSEWHERE = (["models", "pull"], ["bench", "wan2.1-t2v-1.3b"])
 """What needs a network or hours, by its first words: pull and bench have tests of their own."""
 HUB = {"self-forcing-wan-1.3b": "gdhe17/Self-Forcing", "causvid-wan-1.3b": "tianweiy/CausVid"}
@@ -87,7 +80,7 @@ def test_the_commands_work_in_their_order(here, capsys):
     assert {tensor.dtype for tensor in half if tensor.numbers >= 4096} == {torch.bfloat16}
 
 
-@pytest.mark.parametrize("text", [text for kind, text in BLOCKS if kind == "python"])
+@pytest.mark.parametrize("text", [text for kind, text in blocks_of(PAGE) if kind == "python"])
 def test_the_python_works(here, text):
     exec(compile(text, PAGE.name, "exec"), {})
 
