@@ -10,15 +10,28 @@ import torch._dynamo  # FSDP2 asks for it: a second for every process, if not be
 from random_model import LAYOUT, SIGMAS, random_teacher
 from tiny_training import LONG, causal_teacher, encoded_clips, inputs, loop, solved_trajectories, trained
 
+from causvid.data.collection.items import SourceConfig
+from causvid.data.collection.survey import ClipConfig
 from causvid.errors import UserError
+from causvid.train.consistency import Consistency, ConsistencyConfig
 from causvid.train.dmd import Dmd, DmdConfig
+from causvid.train.encode_videos import VideosConfig, encode_videos
+from causvid.train.encoders import Encoders
 from causvid.train.ode_init import OdeInit, OdeInitConfig
 from causvid.train.parallel import ParallelConfig
 from causvid.train.recipe import run_recipe
 from causvid.train.stage import Preview
 from causvid.train.teacher import Period, Teacher, TeacherConfig
 
-STAGES = ("teacher", "causal teacher", "ode_init", "causal ode_init", "dmd data", "dmd rollout")
+STAGES = (
+    "teacher",
+    "causal teacher",
+    "ode_init",
+    "causal ode_init",
+    "consistency",
+    "dmd data",
+    "dmd rollout",
+)
 LAYOUTS = {
     "plain": ParallelConfig(),
     "sharded": ParallelConfig(shard="all", checkpoint_activations="layer"),
@@ -52,10 +65,21 @@ def stage(name, folder):
         causal = kind == "causal"
         config = OdeInitConfig(trajectories="causal" if causal else "trajectories", batch=2, layout=LONG)
         made = OdeInit(config, inputs(teacher=causal_teacher()) if causal else inputs(), folder=folder)
+    elif name == "consistency":
+        config = ConsistencyConfig(batch=2, frames=4, sigmas=SIGMAS, layout=LONG)
+        made = Consistency(config, inputs(teacher=causal_teacher()), folder=folder)
     else:
+        share = 0.5 if how == "rollout" else 1.0
         layout = replace(LAYOUT, window_frames=4, sink_frames=2)  # the third chunk has forgotten frames
         config = DmdConfig(
-            student_input=how, batch=2, frames=6, sigmas=SIGMAS, layout=layout, critic_steps=2, past_frames=2
+            student_input=how,
+            batch=2,
+            frames=6,
+            sigmas=SIGMAS,
+            layout=layout,
+            critic_steps=2,
+            past_frames=2,
+            trained_share=share,
         )
         made = Dmd(config, inputs(), folder=folder)
     for part in (*made.trainable.values(), *made.frozen.values()):
@@ -101,6 +125,20 @@ def train_one(ranks, data, out, name, layout, dies=None):
 def train_all(ranks, data, out, which):
     for name, layout in which:
         train_one(ranks, data, Path(out) / layout / name, name, layout)
+
+
+def home_config(home):
+    """How the videos of a folder become shards."""
+    clip = ClipConfig(frames=8, size=(32, 48), fps=8, decode="here")
+    source = SourceConfig(folder=str(home))
+    return VideosConfig(
+        source=source, clip=clip, vae="model", clips_per_shard=4, batch=3, precision="float32"
+    )
+
+
+def encode_home(ranks, home, out):
+    bundle = random_teacher()
+    encode_videos(home_config(home), Encoders(bundle.vae, bundle.text, ""), Path(out), ranks=ranks)
 
 
 def run_until_the_disk_is_full(ranks, out, config):

@@ -8,6 +8,8 @@ import pytest
 import torch
 from home_videos import BROKEN, home_videos
 from random_model import SPEC, random_teacher
+from rank_work import encode_home, home_config
+from ranks import on_ranks
 from tiny_training import ALONE, LONG, seeded
 
 from causvid.config import to_toml
@@ -15,11 +17,10 @@ from causvid.data.collection.decoder import Patience, frames_of
 from causvid.data.collection.items import SourceConfig, find_items
 from causvid.data.collection.page import write_pages
 from causvid.data.collection.reader import CollectionReader
-from causvid.data.collection.survey import ClipConfig
 from causvid.errors import UserError
 from causvid.pixels import from_uint8
 from causvid.train.dmd import Dmd, DmdConfig
-from causvid.train.encode_videos import VideosConfig, encode_videos
+from causvid.train.encode_videos import encode_videos
 from causvid.train.encoders import Encoders
 from causvid.train.ode_init import OdeInit, OdeInitConfig
 from causvid.train.own_videos import OwnVideos, open_clips
@@ -27,7 +28,6 @@ from causvid.train.stage import Share
 from causvid.train.teacher import Period, Teacher, TeacherConfig
 from causvid.train.trajectories import TrajectoriesConfig, make_trajectories
 
-CLIP = ClipConfig(frames=8, size=(32, 48), fps=8, decode="here")
 SIGMAS = (1.0, 0.75, 0.5)
 
 
@@ -37,8 +37,7 @@ def home(tmp_path_factory):
 
 
 def config(home, **changes):
-    standard = {"vae": "model", "clips_per_shard": 4, "batch": 3, "precision": "float32"}
-    return VideosConfig(**{"source": SourceConfig(folder=str(home)), "clip": CLIP, **standard, **changes})
+    return replace(home_config(home), **changes)
 
 
 def encoders(bundle=None):
@@ -66,7 +65,8 @@ def test_a_shard_holds_the_latents_and_the_text_of_its_clips(home, encoded):
     for clip in (0, 5, len(reader) - 1):
         about = reader.about(clip)
         item = items[about["video"]]
-        errand = CLIP.errand(item.key, size=CLIP.size, spans=[round(about["second"] * 8)])
+        asked = config(home).clip
+        errand = asked.errand(item.key, size=asked.size, spans=[round(about["second"] * 8)])
         frames = [torch.from_numpy(p) for p in frames_of(item, errand, where="here", patience=Patience())]
         latents = bundle.vae.encode(from_uint8(torch.stack(frames)[None]))[0]
         torch.testing.assert_close(reader.latents(clip), latents, atol=2e-3, rtol=2e-3)
@@ -136,6 +136,17 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_shards(home, encoded, tmp_pa
     assert resumed == {name: content for name, content in whole.items() if name != "index.html"}
 
 
+@pytest.mark.multiprocess
+def test_two_processes_make_the_shards_of_one(home, encoded, tmp_path):
+    on_ranks(2, encode_home, home, tmp_path)
+
+    alone, together = contents(encoded), contents(tmp_path)
+    assert together.keys() == alone.keys()
+    for name in alone:
+        if name != "index.html":  # says the folder's name
+            assert together[name] == alone[name], name
+
+
 def test_a_damaged_shard_is_made_again(home, encoded, tmp_path):
     for name, content in contents(encoded).items():
         (tmp_path / name).write_bytes(content)
@@ -171,7 +182,9 @@ def test_clips_that_cannot_be_encoded_are_refused_before_anything_is_looked_at(
     home, tmp_path, change, message
 ):
     with pytest.raises(UserError, match=message):
-        encode_videos(config(home, clip=replace(CLIP, **change)), encoders(), tmp_path, ranks=ALONE)
+        encode_videos(
+            config(home, clip=replace(config(home).clip, **change)), encoders(), tmp_path, ranks=ALONE
+        )
     assert not list(tmp_path.iterdir())
 
 
