@@ -31,7 +31,7 @@ def test_a_motion_is_told_in_windows_from_readings_that_waver(motion):
     for scene in scenes(3, motion=(motion,)):
         told = families(path_of(scene, noise=0.01) + drift * torch.tensor([1, 1, 0.5]))
 
-        assert told.shape == (4, 6) and told.sum(dim=1).allclose(torch.ones(4))
+        assert told.shape == (4, len(MOTIONS)) and told.sum(dim=1).allclose(torch.ones(4))
         assert told.mean(dim=0).argmax() == MOTIONS.index(motion)
 
 

@@ -15,7 +15,7 @@ from causvid.train.parallel import Ranks
 from causvid.train.text import TextConfig, TextStage
 
 SMALL = TextConfig(width=16, layers=1, heads=2, batch=8)
-KNOWN = tuple(word for word in worlds.vocabulary() if word not in ("diagonally", "eight"))
+KNOWN = tuple(word for word in worlds.vocabulary() if word not in ("diagonally", "slope"))
 
 
 def encoder(words=KNOWN, **changes):

@@ -1,12 +1,12 @@
 """Does the object move as its prompt says, with one period, and without jumps?
 
-A tracked path (across, down, radius) is fitted with the six families of the domain. Their centres and
+A tracked path (across, down, radius) is fitted with the five families of the domain. Their centres and
 amplitudes are linear and fitted by least squares, their period is looked for on a grid (and for a bounce
-and an eight the phase with it):
+the phase with it):
 
     still   nothing                            circle    (x, y) = (a, b) + A (cos s, sin s)
     sweep   x = a + A cos s                    diagonal  (x, y) = (a, b) + A (cos s, cos s)
-    bounce  y = a - D |sin(s / 2)|             eight     (x, y) = (a, b) + A (cos s, sin(2 s) / 2)
+    bounce  y = a - D |sin(s / 2)|
 
 where s = w t + p; all else is constant. BIC = N log(RSS / N + e^2) + k log N says which family explains the
 path best, where e is what a path may be misread by: a still object's readings waver slowly, as no white
@@ -37,13 +37,13 @@ PERIODS = (16.0, 48.0)
 """Frames, looked through; those of the domain are 24 to 36."""
 COARSE, FINE = 1.0, 0.1
 """Steps of the grid, in frames, and round its best place."""
-PHASES = 72
-"""Of a bounce and an eight."""
+PHASES = 24
+"""Of a bounce."""
 WINDOW = 48
 """Frames in which a motion is told from another."""
 AT_LEAST = 24
 """Frames: less has no period."""
-PARAMETERS = {"still": 3, "sweep": 6, "bounce": 6, "circle": 6, "diagonal": 6, "eight": 6}
+PARAMETERS = {"still": 3, "sweep": 6, "bounce": 6, "circle": 6, "diagonal": 6}
 END_SECONDS = 5
 JUMP = 5.0
 """A jump is a second difference of so many times the truth's 99th percentile."""
@@ -97,7 +97,7 @@ def likeliest(path: Path) -> Fit:
     return min((fit(path, family) for family in PARAMETERS), key=lambda found: found.bic)
 
 
-def families(path: Path) -> Float[Tensor, "w 6"]:
+def families(path: Path) -> Float[Tensor, "w 5"]:
     """How probable each motion of the domain is, in windows of four seconds that overlap by half.
 
     A path that is shorter is one window; one of less than two seconds tells nothing, and all are alike.
@@ -196,7 +196,7 @@ def _best(seen: Path, family: str, periods: Float[Tensor, " g"], *, rest: float)
     """The best of a grid of periods."""
     time = torch.arange(len(seen), dtype=torch.float64)
     angle = 2 * math.pi * time / periods[:, None]
-    errors, phases = (_turned if family in ("bounce", "eight") else _wave)(seen, angle, family)
+    errors, phases = _bounce(seen[:, 1], angle) if family == "bounce" else _wave(seen, angle, family)
     best = int(errors.argmin())
     return _fit(
         family,
@@ -226,17 +226,15 @@ def _wave(
     return errors, torch.atan2(-numbers[:, -1, 0], numbers[:, -2, 0]) / (2 * math.pi)
 
 
-def _turned(
-    seen: Path, angle: Float[Tensor, "g t"], family: str
+def _bounce(
+    down: Float[Tensor, " t"], angle: Float[Tensor, "g t"]
 ) -> tuple[Float[Tensor, " g"], Float[Tensor, " g"]]:
-    """The same for families whose phase is looked for; what goes the other way explains nothing."""
+    """The same for |sin|, whose phase is looked for; what falls where it should rise explains nothing."""
     phases = torch.arange(PHASES, dtype=torch.float64) / PHASES
-    turn = angle[:, None] + 2 * math.pi * phases[:, None]
-    parts = [-(turn / 2).sin().abs()] if family == "bounce" else [turn.cos(), (2 * turn).sin() / 2]
-    axes = seen[:, 1:2] if family == "bounce" else seen[:, :2]
-    basis = torch.cat([part - part.mean(dim=2, keepdim=True) for part in parts], dim=2)
-    wanted = (axes - axes.mean(dim=0)).T.flatten()
-    along = (basis @ wanted).clamp(min=0)
+    basis = (angle[:, None] / 2 + math.pi * phases[:, None]).sin().abs()
+    basis = basis - basis.mean(dim=2, keepdim=True)
+    wanted = down - down.mean()
+    along = (basis @ wanted).clamp(max=0)
     errors = wanted.square().sum() - along.square() / basis.square().sum(dim=2)
     best = errors.argmin(dim=1)
     return errors.gather(1, best[:, None])[:, 0], phases[best]

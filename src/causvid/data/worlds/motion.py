@@ -67,23 +67,18 @@ def paths(scenes: Sequence[Scene], clock: Float[ndarray, "b t"], *, aspect: floa
     turn = clock / period + phase
     wave, quarter = np.sin(2 * np.pi * turn), np.cos(2 * np.pi * turn)
     does = {
-        name: column([s.motion == name for s in scenes])
-        for name in ("sweep", "bounce", "circle", "diagonal", "eight")
+        name: column([s.motion == name for s in scenes]) for name in ("sweep", "bounce", "circle", "diagonal")
     }
 
     margin = REACH * radius + MARGIN
     slow = TOP_SPEED * period / (2 * np.pi)
-    swing_x = sum(does[name] for name in ("sweep", "circle", "diagonal", "eight")) * np.minimum(
-        slow, aspect / 2 - margin
-    )
-    swing_y = (does["circle"] + does["diagonal"] + does["eight"] / 2) * np.minimum(slow, 0.5 - margin)
+    swing_x = (does["sweep"] + does["circle"] + does["diagonal"]) * np.minimum(slow, aspect / 2 - margin)
+    swing_y = (does["circle"] + does["diagonal"]) * np.minimum(slow, 0.5 - margin)
     drop = does["bounce"] * np.minimum(DROP, 1 - 2 * margin)
 
     x = _within(margin + swing_x, aspect - margin - swing_x, across) + swing_x * quarter
     y = _within(margin + swing_y + drop, 1 - margin - swing_y, down)
-    y = y + swing_y * (
-        does["circle"] * wave + does["diagonal"] * quarter + does["eight"] * np.sin(4 * np.pi * turn)
-    )
+    y = y + swing_y * np.where(does["diagonal"], quarter, wave)
     y = y - drop * np.abs(np.sin(np.pi * turn))
     return Trajectory(x=x, y=y, radius=radius + np.zeros_like(clock))
 

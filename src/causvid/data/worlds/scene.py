@@ -21,7 +21,7 @@ FPS = 12
 FACTORS: dict[str, tuple[str, ...]] = {
     "kind": ("ball", "box", "triangle", "star", "ring", "heart"),
     "colour": ("red", "green", "blue", "yellow", "purple", "white"),
-    "motion": ("sweep", "bounce", "circle", "diagonal", "eight", "still"),
+    "motion": ("sweep", "bounce", "circle", "diagonal", "still"),
     "sky": ("day", "sunset", "night", "cloudy"),
     "ground": ("grass", "sand", "water", "snow"),
     "weather": ("clear", "rain", "snow"),

@@ -47,11 +47,6 @@ MOTIONS: dict[str, tuple[tuple[str, str], ...]] = {  # (it ..., a thing ...)
         ("slides diagonally", "sliding diagonally"),
         ("goes up and down a slope", "going up and down a slope"),
     ),
-    "eight": (
-        ("moves in a figure eight", "moving in a figure eight"),
-        ("loops in a figure eight", "looping in a figure eight"),
-        ("makes figure eights", "making figure eights"),
-    ),
     "still": (
         ("stays still", "staying still"),
         ("rests", "resting"),

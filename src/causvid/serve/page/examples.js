@@ -8,7 +8,7 @@ import { make, part } from "./dom.js";
 const EXAMPLES = {
   tiny: [
     "a red ball bounces on the grass under a blue sky",
-    "at sunset, a red triangle moves in a figure eight on the sand",
+    "at sunset, a red triangle goes up and down a slope on the sand",
     "at night, a green heart slides diagonally in a snowy field",
     "a golden star sits still on the grass while it snows",
   ],
