@@ -57,5 +57,5 @@ def reading_of(item, *, frames=120, window=24):
     windows = range(0, frames - window + 1, window // 2)
     clip = {"motion": certain("motion", [item.scene.motion for _ in windows])}
     path = worlds.trajectory(item.scene, frames)
-    lines = [torch.from_numpy(a[0]).float() for a in (path.x, path.y, path.radius, path.rotation)]
+    lines = [torch.from_numpy(a[0]).float() for a in (path.x, path.y, path.radius)]
     return Reading(frame, clip, torch.stack(lines, dim=1), torch.ones(frames), torch.ones(len(windows), 4))

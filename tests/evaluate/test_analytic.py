@@ -64,7 +64,7 @@ def test_pieces_are_counted_by_their_size():
 def test_a_judge_that_reads_other_words_is_named():
     scene = scenes(1, weather=("clear",), colour=("green",), ground=("sand",))[0]
     path = worlds.trajectory(scene, 24)
-    lines = [torch.from_numpy(a[0]).float() for a in (path.x, path.y, path.radius, path.rotation)]
+    lines = [torch.from_numpy(a[0]).float() for a in (path.x, path.y, path.radius)]
     read = {**scene.at(0), "sky": "sunset" if scene.sky != "sunset" else "day"}
 
     record = {"id": "0", "read": read, **without_network(clip_of(scene), torch.stack(lines, dim=1))}

@@ -75,7 +75,7 @@ def look(clip: Clip) -> Seen:
     )
 
 
-def without_network(clip: Clip, path: Float[Tensor, "t 4"]) -> dict[str, Any]:
+def without_network(clip: Clip, path: Float[Tensor, "t 3"]) -> dict[str, Any]:
     """What a record says: the words read without the judge, and how far its tracker is from the object."""
     seen = look(clip)
     gap = (seen.centre - path[seen.frames, :2]).norm(dim=1)

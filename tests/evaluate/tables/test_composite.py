@@ -58,7 +58,7 @@ def test_steady_features_are_one_and_opposite_ones_nothing():
 
 def watched(x, y, radius, *, frames=24):
     read = reading_of(items_of(SUITES["quick"])[0], frames=frames)
-    path = torch.tensor([[x, y, radius, 0.0]]).repeat(frames, 1)
+    path = torch.tensor([[x, y, radius]]).repeat(frames, 1)
     return Reading(read.frame, read.clip, path, read.quality, read.embeddings)
 
 
