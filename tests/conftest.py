@@ -1,10 +1,14 @@
 """What all tests share."""
 
+import signal
+
 import checked_calls
 import pytest
 import torch
 
 torch.set_num_threads(1)
+# A shell starts what runs in its background with Ctrl-C ignored, and so would everything that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

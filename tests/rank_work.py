@@ -82,7 +82,8 @@ def stage(name, folder):
             trained_share=share,
         )
         made = Dmd(config, inputs(), folder=folder)
-    for part in (*made.trainable.values(), *made.frozen.values()):
+    kept = getattr(made, "kept", {})
+    for part in (*made.trainable.values(), *made.frozen.values(), *kept.values()):
         part.double()
     return made
 
