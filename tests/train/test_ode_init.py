@@ -122,6 +122,15 @@ def test_a_student_is_trained_and_exported(folder, tmp_path, make):
     assert (run.previews / "step_000004.png").exists()
 
 
+def test_how_the_student_samples_is_said_in_what_is_exported_and_changes_nothing_it_learns(folder):
+    fresh, euler = (stage(folder, sampler=word) for word in ("fresh", "euler"))
+    losses = [one.loss("student", one.batch(0, seeded()), seeded()).value for one in (fresh, euler)]
+
+    assert losses[0] == losses[1]
+    assert [one.export({}).spec.sampler for one in (fresh, euler)] == ["fresh", "euler"]
+    assert not (fresh.preview(seeded()).clips == euler.preview(seeded()).clips).all()
+
+
 def test_learning_makes_the_loss_smaller(folder):
     student = stage(folder, batch=4)
     optimizer = torch.optim.Adam(student.denoiser.parameters(), lr=3e-3)

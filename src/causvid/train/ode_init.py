@@ -9,7 +9,7 @@ Sources: CausVid, arXiv:2412.07772, section 4.3; the causal form, Causal-Forcing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -31,6 +31,8 @@ class OdeInitConfig:
     batch: int = 16
     layout: ChunkLayout = field(default_factory=ChunkLayout)
     """The student's; its window also bounds what it sees while streaming."""
+    sampler: Literal["fresh", "euler"] = "fresh"
+    """How the student gets from level to level in previews and in what is exported; it learns the same."""
     clean_levels: bool = True
     """Draw sigma 0 among the levels, so that the pass which commits a chunk is trained too."""
     adapters: AdapterConfig | None = None
@@ -78,7 +80,7 @@ class OdeInit:
             frames=self.source.frames,
             sigmas=self.source.sigmas,
             layout=self.config.layout,
-            renoise="fresh",
+            renoise="predicted" if self.config.sampler == "euler" else "fresh",
         )
 
     def export(self, provenance: Mapping[str, Any]) -> Bundle:
@@ -90,4 +92,5 @@ class OdeInit:
             layout=self.config.layout,
             clip_frames=self.source.frames,
             sigmas=self.source.sigmas,
+            sampler=self.config.sampler,
         )
