@@ -134,7 +134,9 @@ def measured(path: Path, motion: str | None) -> dict[str, Any]:
         return found
     found["trajectory_error"] = fit(path, motion).error
     found["family_right"] = float(found["family"] == motion)
-    return found | _regularity(path, motion)
+    found |= _regularity(path, motion)
+    # Least squares are not the same to the last bit wherever their numbers lie in memory; records are.
+    return {name: round(value, 9) if isinstance(value, float) else value for name, value in found.items()}
 
 
 def _regularity(path: Path, motion: str) -> dict[str, Any]:
