@@ -99,6 +99,11 @@ BAD = {
     "an unknown recipe": (["train", "nope"], "no recipe 'nope'"),
     "an unknown recipe key": (["train", "tiny/text", "--set", "stps=1"], "unknown key 'stps'"),
     "an override that is none": (["train", "tiny/text", "--set", "steps"], "not of the form key=value"),
+    "a transition to nothing": ([*MAKE, "a", "--transition", "cut"], "give --prompt-at with them"),
+    "a cut over chunks": (
+        [*MAKE, "a", "--prompt-at", "1", "box", "--transition", "cut", "--over", "2"],
+        "over is of a blend; the transition is cut",
+    ),
     "an unknown chain": (["reproduce", "huge"], "nothing to reproduce is called 'huge'"),
 }
 

@@ -110,12 +110,20 @@ def told(path: Path) -> Order:
 
 
 def with_typed(order: Order, **typed: Any) -> Order:
-    """The same, but for what was typed: None stands for nothing."""
+    """The same, but for what was typed: None stands for nothing.
+
+    Raises:
+        UserError: something was typed that the order would not heed.
+    """
     given = {name: value for name, value in typed.items() if value is not None}
     if order.timeline is not None and given.keys() & {"prompts_at", "transition", "over"}:
         raise UserError("prompts and how they come in are in the timeline; change them there.")
-    sampling = given.pop("sampling", {})
+    sampling, kept = given.pop("sampling", {}), order.sampling
     if "sigmas" in sampling or "steps" in sampling:
         kept = {k: v for k, v in order.sampling.items() if k not in ("sigmas", "steps", "shift")}
-        return replace(order, sampling={**kept, **sampling}, **given)
-    return replace(order, sampling={**order.sampling, **sampling}, **given)
+    made = replace(order, sampling={**kept, **sampling}, **given)
+    if given.keys() & {"transition", "over"} and not made.prompts_at:
+        raise UserError("transition and over say how another prompt comes in; give --prompt-at with them.")
+    if "over" in given and made.transition != "blend":
+        raise UserError(f"over is of a blend; the transition is {made.transition}. Give --transition blend.")
+    return made
